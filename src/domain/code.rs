@@ -56,6 +56,8 @@ words! {
         FilesWithheld = "files_withheld",
         /// The request was made again without what the provider does not take.
         RequestAdjusted = "request_adjusted",
+        /// The server has read far less of the prompt than it was sent.
+        PromptCut = "prompt_cut",
         /// An "allow always" could not be kept for the next time.
         NotRemembered = "not_remembered",
         /// A line of the log was damaged, and was taken out of it.

@@ -6,12 +6,17 @@ use crate::domain::event::{Attachment, Usage};
 use crate::domain::ids::MessageId;
 use crate::engine::FeedEvent;
 use crate::engine::sessions::view::PendingApproval;
+use crate::wire::NoticeBody;
+
+/// A turn has hardly more notices; of one that has, the first ones.
+const NOTICES_MAX: usize = 32;
 
 /// Reads the events of a turn until its outcome is known.
 #[derive(Debug, Default)]
 pub struct TurnReader {
     reply: Option<FinalMessage>,
     asked: Option<PendingApproval>,
+    notices: Vec<NoticeBody>,
     end: Option<TurnEnd>,
 }
 
@@ -88,13 +93,16 @@ impl TurnReader {
             FeedEvent::Error { code, message } => {
                 self.end = Some(TurnEnd::Failed { code, message });
             }
-            FeedEvent::Session { .. }
+            FeedEvent::Notice { code, message } if self.notices.len() < NOTICES_MAX => {
+                self.notices.push(NoticeBody { code, message });
+            }
+            FeedEvent::Notice { .. }
+            | FeedEvent::Session { .. }
             | FeedEvent::Start { .. }
             | FeedEvent::UserMessage { .. }
             | FeedEvent::Dropped { .. }
             | FeedEvent::Token { .. }
             | FeedEvent::ToolCall(_)
-            | FeedEvent::Notice { .. }
             | FeedEvent::Status { .. }
             | FeedEvent::Rewind { .. }
             | FeedEvent::Gap { .. } => {}
@@ -109,6 +117,11 @@ impl TurnReader {
     /// The last message of the model.
     pub fn reply(&self) -> Option<&FinalMessage> {
         self.reply.as_ref()
+    }
+
+    /// What it got over, and why it may say nothing.
+    pub fn notices(&self) -> &[NoticeBody] {
+        &self.notices
     }
 
     /// The last question, as long as the events show no answer to it. One who follows a message

@@ -13,8 +13,8 @@ use crate::http::problem::HttpProblem;
 use crate::http::turn::FinalMessage;
 use crate::wire::{
     AgentBody, AgentListBody, ApprovalBody, BodyError, BrokenAgentBody, DecidedBody, MessageBody,
-    MessageListBody, RecordPageBody, ReplyBody, SessionBody, SessionListBody, StoredBody,
-    WaitingBody,
+    MessageListBody, NoticeBody, RecordPageBody, ReplyBody, SessionBody, SessionListBody,
+    StoredBody, WaitingBody,
 };
 
 /// 404 for an agent, whatever it was called.
@@ -143,14 +143,19 @@ pub fn agent_list<'a>(
     }
 }
 
-/// The last message of a turn (a turn may end without one), and what the turn cost.
-pub fn reply(last: Option<&FinalMessage>, usage: Usage) -> ReplyBody<&str> {
+/// The last message of a turn (a turn may end without one), what the turn cost, and what is to be said of it.
+pub fn reply<'a>(
+    last: Option<&'a FinalMessage>,
+    usage: Usage,
+    notices: &[NoticeBody],
+) -> ReplyBody<&'a str> {
     ReplyBody {
         message_id: last.map(|message| message.message_id.as_str()),
         role: Role::Assistant.as_str(),
         content: last.map_or("", |message| &message.content),
         usage,
         attachments: files_of(last),
+        notices: notices.to_vec(),
     }
 }
 
@@ -174,12 +179,16 @@ impl<'a> From<&'a Accepted> for StoredBody<&'a str> {
     }
 }
 
-/// A decision whose turn has ended, with the last message of it, if it has one.
-pub fn decided_and_complete(last: Option<&FinalMessage>) -> DecidedBody<&str> {
+/// A decision whose turn has ended, with the last message of it, if it has one, and what is to be said of it.
+pub fn decided_and_complete<'a>(
+    last: Option<&'a FinalMessage>,
+    notices: &[NoticeBody],
+) -> DecidedBody<&'a str> {
     DecidedBody::Complete {
         message_id: last.map(|message| message.message_id.as_str()),
         content: last.map_or("", |message| &message.content),
         attachments: files_of(last),
+        notices: notices.to_vec(),
     }
 }
 

@@ -442,6 +442,7 @@ fn status_error(provider: &Provider, response: Response<Body>) -> LlmError {
         provider: provider.clone(),
         status,
         retry_after: waits::asked_for(status, &head.headers, &body, SystemTime::now()),
+        should_retry: waits::should_retry(&head.headers),
         message: words_of(&body),
         hint: None,
     }

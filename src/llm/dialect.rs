@@ -112,6 +112,7 @@ impl AnswerFault {
                 status,
                 message,
                 retry_after: None,
+                should_retry: None,
                 hint: None,
             },
             AnswerFault::Reported { status, message } => LlmError::MidStream {
@@ -142,6 +143,19 @@ impl From<EventTooLong> for AnswerFault {
 impl From<serde_json::Error> for AnswerFault {
     fn from(error: serde_json::Error) -> AnswerFault {
         AnswerFault::Malformed(error.to_string())
+    }
+}
+
+/// No answer has so many calls, or blocks of another kind: one with more sends without end.
+pub(super) const PARTS_MAX: usize = 1_000;
+
+/// Errors: there are more `parts` of a kind than any answer has.
+pub(super) fn bounded(parts: usize) -> Result<(), AnswerFault> {
+    match parts {
+        0..=PARTS_MAX => Ok(()),
+        _ => Err(AnswerFault::Malformed(format!(
+            "an answer of more than {PARTS_MAX} calls or blocks"
+        ))),
     }
 }
 
@@ -297,6 +311,17 @@ pub(super) fn error_text(document: &Value) -> Option<String> {
             Value::Object(_) if !std::ptr::eq(value, error) => error_text(value),
             _ => None,
         })?;
+    // Servers that check a request field by field say which.
+    let message = match &error["loc"] {
+        Value::Array(path) if !path.is_empty() => {
+            let path = path.iter().map(|step| match step {
+                Value::String(name) => name.clone(),
+                other => other.to_string(),
+            });
+            format!("{}: {message}", path.collect::<Vec<_>>().join("."))
+        }
+        _ => message,
+    };
     match error.pointer("/metadata/raw").and_then(Value::as_str) {
         Some(raw) => Some(format!("{message}: {raw}")),
         None => Some(message),

@@ -39,6 +39,8 @@ pub enum LlmError {
         message: String,
         /// How long it asked us to wait.
         retry_after: Option<Duration>,
+        /// Whether it said that another try helps.
+        should_retry: Option<bool>,
         /// What may help.
         hint: Option<String>,
     },
@@ -224,13 +226,14 @@ impl LlmError {
                 status,
                 message,
                 retry_after,
+                should_retry,
                 ..
-            } => {
+            } => should_retry.unwrap_or_else(|| {
                 is_passing(*status)
                     && (retry_after.is_some()
                         || !says_spent(message)
                         || waits::in_words(message).is_some())
-            }
+            }),
             LlmError::MidStream { status, .. } => status.is_none_or(is_passing),
             LlmError::Truncated { .. }
             | LlmError::Unreachable { .. }

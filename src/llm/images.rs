@@ -127,6 +127,11 @@ impl<'a> FilePart<'a> {
         self.is_named.then(|| format!("{}:", self.file.label()))
     }
 
+    /// A sentence on it.
+    pub(super) fn told(&self) -> String {
+        self.file.told()
+    }
+
     /// Reads it; a sentence on it where it is not there any more.
     pub(super) fn read(&self) -> Result<SentFile<'a>, String> {
         let bytes = self.files.read(self.file).ok_or_else(|| self.file.told())?;
@@ -218,6 +223,7 @@ mod tests {
             status,
             message: message.to_owned(),
             retry_after: None,
+            should_retry: None,
             hint: None,
         };
         for (status_code, words, expected) in [

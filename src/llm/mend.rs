@@ -32,6 +32,8 @@ pub(super) enum Mending {
     NoThinking,
     /// Nothing of what was thought goes back, this time.
     NothingBack,
+    /// Nothing of what was thought ever goes back: it has no place in a message there.
+    NeverBack,
     /// `reasoning_content` goes back.
     ContentBack,
     /// Calls without a signature say so.
@@ -125,8 +127,32 @@ const OPTIONS: &[(&str, Mending)] = &[
     ("prompt_cache_key", Mending::Without("prompt_cache_key")),
 ];
 
-/// What may help where a provider refused a request with `error`.
-pub(super) fn mending(error: &LlmError) -> Option<Mending> {
+/// Words, all of one line, by which a model is not to be had in chat completions, but in Responses.
+///
+/// Source: OpenAI, Azure, GitHub Copilot, as their users report them.
+const ONLY_IN_RESPONSES: &[&[&str]] = &[
+    &["only supported in", "/responses"],
+    &["only available", "/responses"],
+    &["use", "/responses", "instead"],
+    &["use", "responses api", "instead"],
+    &["only", "supported", "responses api"],
+    &["not accessible via the /chat/completions"],
+    &["chatcompletion operation does not work"],
+    &["not a chat model", "v1/chat/completions"],
+];
+
+/// The model is to be asked by Responses, as the refusal of a chat says.
+pub(super) fn wants_responses(error: &LlmError) -> bool {
+    words_of(error).is_some_and(|words| names_responses(&words))
+}
+
+fn names_responses(words: &str) -> bool {
+    let has_all = |parts: &&[&str]| parts.iter().all(|part| words.contains(part));
+    ONLY_IN_RESPONSES.iter().any(has_all)
+}
+
+/// What a refusal of the request says, in lower case and without quotes.
+fn words_of(error: &LlmError) -> Option<String> {
     let message = match error {
         LlmError::Status {
             status: 400 | 404 | 405 | 422 | 500 | 501,
@@ -145,13 +171,31 @@ pub(super) fn mending(error: &LlmError) -> Option<Mending> {
         | LlmError::Malformed { .. }
         | LlmError::Sink(_) => return None,
     };
-    let words = message.to_ascii_lowercase().replace(['\'', '"', '`'], "");
-    let is_meant = |all: &[&str]| all.iter().all(|one| words.contains(one));
-    if let Some((_, mending)) = MEANINGS.iter().find(|(all, _)| is_meant(all)) {
-        return Some(*mending);
-    }
-    if !REFUSED.iter().any(|one| words.contains(one)) {
+    Some(message.to_ascii_lowercase().replace(['\'', '"', '`'], ""))
+}
+
+/// What may help where a provider refused a request with `error`.
+pub(super) fn mending(error: &LlmError) -> Option<Mending> {
+    let words = words_of(error)?;
+    if names_responses(&words) {
+        // It is asked there.
         return None;
+    }
+    let is_meant = |all: &[&str]| all.iter().all(|one| words.contains(one));
+    let is_refused = REFUSED.iter().any(|one| words.contains(one));
+    if let Some((_, mending)) = MEANINGS.iter().find(|(all, _)| is_meant(all)) {
+        let is_of_message = is_refused && words.contains("reasoning_");
+        return Some(match mending {
+            Mending::NothingBack if is_of_message => Mending::NeverBack,
+            mending => *mending,
+        });
+    }
+    if !is_refused {
+        return None;
+    }
+    // What is asked for has the same name as what was thought.
+    if words.contains("messages") && place(&words, "reasoning").is_some() {
+        return Some(Mending::NeverBack);
     }
     // What stands first is what it is about.
     let options = OPTIONS
@@ -189,7 +233,9 @@ impl fmt::Display for Mending {
             Mending::OlderLimit => f.write_str("with `max_tokens`"),
             Mending::Whole => f.write_str("for a whole reply at once"),
             Mending::NoThinking => f.write_str("without thinking"),
-            Mending::NothingBack => f.write_str("without what the model thought before"),
+            Mending::NothingBack | Mending::NeverBack => {
+                f.write_str("without what the model thought before")
+            }
             Mending::ContentBack | Mending::SignaturesBack => {
                 f.write_str("with what the model thought before")
             }
@@ -209,7 +255,7 @@ impl Quirks {
             Mending::OlderLimit => self.has_newer_limit = false,
             Mending::Whole => self.streams = false,
             Mending::NoThinking => self.refused.push("thinking"),
-            Mending::NothingBack => self.reasoning = ReasoningBack::None,
+            Mending::NothingBack | Mending::NeverBack => self.reasoning = ReasoningBack::None,
             Mending::ContentBack => self.reasoning = ReasoningBack::Content,
             Mending::SignaturesBack => self.reasoning = ReasoningBack::Signatures,
             Mending::Bridge => self.wants_bridge = true,
@@ -260,6 +306,7 @@ mod tests {
             status,
             message: message.to_owned(),
             retry_after: None,
+            should_retry: None,
             hint: None,
         })
     }
@@ -345,6 +392,26 @@ mod tests {
             (
                 "messages.1.content.0.type: Expected `thinking` or `redacted_thinking`, but found `tool_use`.",
                 Some(NoThinking),
+            ),
+            (
+                "'messages.2' : for 'role:assistant' the following must be satisfied[('messages.2' : property 'reasoning' is unsupported)]",
+                Some(NeverBack),
+            ),
+            (
+                "body.messages.2.assistant.reasoning: Extra inputs are not permitted",
+                Some(NeverBack),
+            ),
+            (
+                "'messages.1' : property 'reasoning_content' is unsupported",
+                Some(NeverBack),
+            ),
+            (
+                "Unrecognized request argument supplied: reasoning",
+                Some(Without("reasoning")),
+            ),
+            (
+                "Function tools with reasoning_effort are not supported for gpt-5.4 in /v1/chat/completions. Please use /v1/responses instead.",
+                None,
             ),
             ("max_tokens is too large: 100000", None),
             ("The model `m` does not exist", None),

@@ -9,7 +9,7 @@ mod body;
 mod decoder;
 mod show;
 
-pub(super) use body::OllamaBody;
+pub(super) use body::{OllamaBody, cut_prompt};
 pub(super) use decoder::OllamaDecoder;
 pub(super) use show::{ModelCard, ShowDecoder, show_body, show_url};
 

@@ -102,6 +102,7 @@ mod tests {
             status,
             message: message.to_owned(),
             retry_after: None,
+            should_retry: None,
             hint: None,
         }
     }
@@ -215,6 +216,7 @@ mod tests {
                 status: 400,
                 message: NO_WORDS.to_owned(),
                 retry_after: None,
+                should_retry: None,
                 hint: None,
             };
             assert_eq!(error.or_overflow(false).code(), expected);

@@ -66,6 +66,7 @@ impl Models for Providers {
             learned: Arc::clone(&self.learned),
             mendings: HashMap::new(),
             canceller: Arc::new(Canceller::new()),
+            has_told_of_cut: false,
         })
     }
 
@@ -86,6 +87,8 @@ struct ModelWithFallbacks {
     /// … and how those of this turn are asked.
     mendings: HashMap<AskedAt, Vec<Mending>>,
     canceller: Arc<Canceller>,
+    /// It was said in this turn that a server cuts what it is sent.
+    has_told_of_cut: bool,
 }
 
 impl Model for ModelWithFallbacks {
@@ -186,13 +189,16 @@ impl ModelWithFallbacks {
         let destination = settings.destination(choice)?;
         let key = settings.key(choice, &destination)?;
         let by_chat = settings.by_chat(choice, &destination);
-        let mut asked_at =
-            |at: &Destination| self.ask_as_taken(choice, request, deadline, at, key.sent(), sink);
+        let by_responses = settings.by_responses(choice, &destination);
+        let (url, name) = (&destination.url, &choice.name);
+        let mut asked_at = |at: &Destination, sink: &mut Handover<'_>| {
+            self.ask_as_taken(choice, request, deadline, at, key.sent(), sink)
+        };
         let answer = match by_chat {
-            Some(by_chat) if servers.lacks_responses(&destination.url) => asked_at(&by_chat),
-            Some(by_chat) => match asked_at(&destination) {
+            Some(by_chat) if servers.lacks_responses(url) => asked_at(&by_chat, sink),
+            Some(by_chat) => match asked_at(&destination, sink) {
                 Err(error) if error.is_unknown_path() => {
-                    let answer = asked_at(&by_chat);
+                    let answer = asked_at(&by_chat, sink);
                     // Else it may be the model that nobody knows there.
                     if answer.is_ok() {
                         servers.keep_lack_of_responses(&destination.url);
@@ -201,7 +207,25 @@ impl ModelWithFallbacks {
                 }
                 answer => answer,
             },
-            None => asked_at(&destination),
+            None => match by_responses {
+                None => asked_at(&destination, sink),
+                Some(newer) if servers.is_by_responses(url, name) => asked_at(&newer, sink),
+                Some(newer) => match asked_at(&destination, sink) {
+                    Err(error) if !sink.has_begun() && mend::wants_responses(&error) => {
+                        let words = format!("{error}; asking by /responses");
+                        sink.notice(NoticeCode::RequestAdjusted, words);
+                        match asked_at(&newer, sink) {
+                            // Nobody knows it there either.
+                            Err(second) if second.is_unknown_path() => Err(error),
+                            answer => {
+                                servers.keep_by_responses(url, name);
+                                answer
+                            }
+                        }
+                    }
+                    answer => answer,
+                },
+            },
         };
         if matches!(answer, Err(LlmError::Cancelled)) {
             // What came is kept; what fails otherwise is asked for again.
@@ -242,6 +266,8 @@ impl ModelWithFallbacks {
                 ModelCard::default()
             }
         };
+        let mut seeing = choice.clone();
+        seeing.settings.input = seeing.settings.input.or_else(|| card.input());
         // What one agent sets, and the provider refuses, is no reason to leave it out for another.
         let place = (
             destination.url.clone(),
@@ -255,7 +281,7 @@ impl ModelWithFallbacks {
             let mut quirks = Quirks::of(choice, destination.is_own);
             mendings.iter().for_each(|one| quirks.mend(*one));
             let (body, mut decoder) =
-                ModelWithFallbacks::dialect(choice, destination, request, &quirks, &card)?;
+                ModelWithFallbacks::dialect(&seeing, destination, request, &quirks, &card)?;
             let body_bytes = body.len();
             if let Some((bytes, error)) = refused.take() {
                 let last = mendings.last().copied();
@@ -286,6 +312,12 @@ impl ModelWithFallbacks {
                 .call(post, &mut *decoder, sink, &self.canceller);
             let error = match answer {
                 Ok(answer) => {
+                    if destination.dialect == Dialect::Ollama
+                        && let Some(words) = ollama::cut_prompt(request, answer.usage)
+                        && !std::mem::replace(&mut self.has_told_of_cut, true)
+                    {
+                        sink.notice(NoticeCode::PromptCut, words);
+                    }
                     if !mendings.is_empty() {
                         self.learned.keep(&place, mendings);
                     }
@@ -338,7 +370,7 @@ impl ModelWithFallbacks {
                     let words = format!("{} calls no tools: it is told of none", choice.label());
                     sink.notice(NoticeCode::RequestAdjusted, words);
                 }
-                self.servers.keep_card(&url, name, card.clone());
+                self.servers.keep_card(&url, name, Some(card.clone()));
                 Ok(card)
             }
             // Nobody would answer the request itself either.
@@ -351,7 +383,10 @@ impl ModelWithFallbacks {
                 ),
                 _,
             ) => Err(error),
-            (Ok(_) | Err(_), _) => Ok(ModelCard::default()),
+            (Ok(_) | Err(_), _) => {
+                self.servers.keep_card(&url, name, None);
+                Ok(ModelCard::default())
+            }
         }
     }
 

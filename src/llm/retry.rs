@@ -62,7 +62,8 @@ pub(super) fn is_for_fallback(error: &LlmError, on_overflow: OnOverflow) -> bool
         // A wrong key, no money, a model that is not there: the notice says so, and the work goes on. A bad request
         // would be as bad elsewhere.
         LlmError::Status { status, .. } => {
-            matches!(status, 401..=404 | 410 | 429) || error.is_retryable()
+            // Whether the same one is to be asked again says nothing of another.
+            matches!(status, 401..=404 | 408 | 410 | 429 | 500..=599) || error.is_retryable()
         }
         LlmError::MidStream { status, .. } => {
             matches!(status, Some(401..=404 | 410 | 429)) || error.is_retryable()
@@ -110,6 +111,7 @@ mod tests {
             status,
             message: String::new(),
             retry_after,
+            should_retry: None,
             hint: None,
         }
     }
@@ -254,12 +256,31 @@ mod tests {
     }
 
     #[test]
+    fn what_a_provider_says_of_another_try_counts_before_its_status() {
+        for (code, told, retried, elsewhere) in [
+            (500, false, false, true),
+            (429, false, false, true),
+            (400, true, true, true),
+            (409, true, true, true),
+        ] {
+            let mut error = status(code, None);
+            if let LlmError::Status { should_retry, .. } = &mut error {
+                *should_retry = Some(told);
+            }
+            assert_eq!(wait(1, &error, None, 0.5).is_some(), retried, "{code}");
+            let falls_back = is_for_fallback(&error, OnOverflow::Tell);
+            assert_eq!(falls_back, elsewhere, "{code}");
+        }
+    }
+
+    #[test]
     fn money_that_is_spent_is_waited_for_only_where_a_time_is_named() {
         let spent = |retry_after| LlmError::Status {
             provider: Provider::OPENAI,
             status: 429,
             message: "You exceeded your current quota, please check your plan".to_owned(),
             retry_after,
+            should_retry: None,
             hint: None,
         };
         assert_eq!(wait(1, &spent(None), None, 0.5), None);

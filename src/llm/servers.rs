@@ -7,16 +7,20 @@ use std::time::{Duration, Instant};
 use crate::base::lock::lock;
 use crate::llm::ollama::ModelCard;
 
-/// How long what is known of a model holds: it may be made anew under its name.
+/// How long what is known of a model holds: it may be made anew under its name …
 const CARD_AGE_MAX: Duration = Duration::from_secs(600);
+/// … and that a server says nothing of it.
+const SILENCE_AGE_MAX: Duration = Duration::from_secs(60);
 /// More than these are not remembered.
 const KEPT_MAX: usize = 256;
 
 /// What is known of servers.
 #[derive(Debug, Default)]
 pub(super) struct Servers {
-    /// By address and name.
+    /// By address and name, with when each ends.
     cards: Mutex<HashMap<(String, String), (Instant, ModelCard)>>,
+    /// Models, by the address of their chats and their names, that are asked by Responses.
+    by_responses: Mutex<HashSet<(String, String)>>,
     /// Addresses where nothing speaks OpenAI's newer interface.
     without_responses: Mutex<HashSet<String>>,
 }
@@ -25,18 +29,37 @@ impl Servers {
     /// What the server at `url` has said of `model`.
     pub(super) fn card(&self, url: &str, model: &str) -> Option<ModelCard> {
         let cards = lock(&self.cards);
-        let (since, card) = cards.get(&(url.to_owned(), model.to_owned()))?;
-        (since.elapsed() < CARD_AGE_MAX).then(|| card.clone())
+        let (end, card) = cards.get(&(url.to_owned(), model.to_owned()))?;
+        (Instant::now() < *end).then(|| card.clone())
     }
 
-    /// Remembers that.
-    pub(super) fn keep_card(&self, url: &str, model: &str, card: ModelCard) {
+    /// Remembers that; `None` where it said nothing that can be read.
+    pub(super) fn keep_card(&self, url: &str, model: &str, card: Option<ModelCard>) {
         let mut cards = lock(&self.cards);
         if cards.len() >= KEPT_MAX {
             cards.clear();
         }
         let key = (url.to_owned(), model.to_owned());
-        cards.insert(key, (Instant::now(), card));
+        let age = match card {
+            Some(_) => CARD_AGE_MAX,
+            None => SILENCE_AGE_MAX,
+        };
+        cards.insert(key, (Instant::now() + age, card.unwrap_or_default()));
+    }
+
+    /// The model whose chats go to `url` is asked by Responses.
+    pub(super) fn is_by_responses(&self, url: &str, model: &str) -> bool {
+        let key = (url.to_owned(), model.to_owned());
+        lock(&self.by_responses).contains(&key)
+    }
+
+    /// Remembers that.
+    pub(super) fn keep_by_responses(&self, url: &str, model: &str) {
+        let mut models = lock(&self.by_responses);
+        if models.len() >= KEPT_MAX {
+            models.clear();
+        }
+        models.insert((url.to_owned(), model.to_owned()));
     }
 
     /// Nothing speaks Responses at `url`.

@@ -201,6 +201,18 @@ impl ProviderSettings {
         found?.ok()
     }
 
+    /// Where `choice` is asked by Responses, if `destination` is of chat completions: some models are to be had
+    /// there alone.
+    pub(super) fn by_responses(
+        &self,
+        choice: &ModelChoice,
+        destination: &Destination,
+    ) -> Option<Destination> {
+        let is_chat = destination.dialect == Dialect::OpenAi;
+        let found = is_chat.then(|| self.destination_by(choice, Dialect::Responses));
+        found?.ok()
+    }
+
     /// Where `choice` is asked.
     ///
     /// Errors: [`LlmError::NoAddress`].

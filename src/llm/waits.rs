@@ -74,6 +74,17 @@ pub(super) fn asked_for(
         .or_else(|| in_document(&serde_json::from_slice(body).ok()?))
 }
 
+/// What a refusal says of another try.
+///
+/// Source: OpenAI's and Anthropic's clients.
+pub(super) fn should_retry(headers: &HeaderMap) -> Option<bool> {
+    match headers.get("x-should-retry")?.to_str().ok()?.trim() {
+        "true" => Some(true),
+        "false" => Some(false),
+        _ => None,
+    }
+}
+
 /// For how long the words of an error ask us to wait.
 pub(super) fn in_words(words: &str) -> Option<Duration> {
     let words = words.to_ascii_lowercase();

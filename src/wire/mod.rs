@@ -38,4 +38,6 @@ pub use self::request::{Approve, ApproveSender, BodyError, Change, NewSession, S
 pub use self::session::{
     ApprovalBody, MessageBody, MessageListBody, RecordPageBody, SessionBody, SessionListBody,
 };
-pub use self::turn::{CancelledBody, DecidedBody, ReplyBody, StoredBody, TicketBody, WaitingBody};
+pub use self::turn::{
+    CancelledBody, DecidedBody, NoticeBody, ReplyBody, StoredBody, TicketBody, WaitingBody,
+};

@@ -27,6 +27,22 @@ pub struct ReplyBody<S = String> {
         skip_serializing_if = "Vec::is_empty"
     )]
     pub attachments: Vec<Attachment>,
+    /// What the turn got over, or why it says nothing; as on streams.
+    #[serde(
+        default,
+        deserialize_with = "or_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub notices: Vec<NoticeBody>,
+}
+
+/// Something that a reader of a reply should know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NoticeBody {
+    /// A word for programs.
+    pub code: String,
+    /// A sentence for people.
+    pub message: String,
 }
 
 /// `POST …/messages` whose turn waits for a decision.
@@ -65,6 +81,9 @@ pub enum DecidedBody<S = String> {
         /// Files that the turn has sent.
         #[serde(skip_serializing_if = "Vec::is_empty")]
         attachments: Vec<Attachment>,
+        /// What the turn got over, or why it says nothing.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        notices: Vec<NoticeBody>,
     },
     /// The turn asks again.
     PendingApproval(ApprovalBody<S>),
@@ -82,6 +101,7 @@ impl Default for DecidedBody {
             message_id: None,
             content: String::new(),
             attachments: Vec::new(),
+            notices: Vec::new(),
         }
     }
 }
@@ -99,6 +119,8 @@ struct DecidedFields<S> {
     #[serde(default, deserialize_with = "or_default")]
     attachments: Vec<Attachment>,
     #[serde(default, deserialize_with = "or_default")]
+    notices: Vec<NoticeBody>,
+    #[serde(default, deserialize_with = "or_default")]
     seq: Option<Seq>,
     #[serde(flatten)]
     asked: Option<ApprovalBody<S>>,
@@ -113,6 +135,7 @@ impl<S> From<DecidedFields<S>> for DecidedBody<S> {
                 message_id: fields.message_id,
                 content: fields.content,
                 attachments: fields.attachments,
+                notices: fields.notices,
             },
         }
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::fake_model::{FakeModel, error, text, tool_call};
+use crate::support::fake_model::{FakeModel, error, pieces, text, tool_call};
 use crate::support::server::{Answer, Event, EventStream, Server, Workspace, eventually, text_of};
 
 fn model_server(model: &FakeModel, on_disconnect: &str) -> (Workspace, Server) {
@@ -723,4 +723,28 @@ fn one_who_looks_on_sees_what_happens_counts_for_nothing_and_ends_with_the_sessi
     server.delete(&format!("/api/v1/sessions/{session}?keep=true"));
     assert!(end_of(&mut looking).success());
     assert!(shown().contains("the session has ended"), "{}", shown());
+}
+
+#[test]
+fn one_who_waits_for_an_answer_is_told_why_it_is_empty() {
+    let model = FakeModel::start();
+    model.reply(pieces(&[])).then(text("here I am"));
+    let (_workspace, server) = model_server(&model, "continue");
+    let session = server.create_session("helper");
+    let path = of(&session, "/messages");
+    let say = |key: &str| {
+        let body = json!({"content": "are you there?"});
+        let said = server.send_json("POST", &path, &[("Idempotency-Key", key)], &body);
+        assert_eq!(said.status, 200);
+        said.json()
+    };
+    let silent = say("k-1");
+    assert_eq!(silent["content"], "");
+    assert_eq!(silent["notices"][0]["code"], "empty_reply", "{silent}");
+    assert!(silent["notices"][0]["message"].is_string(), "{silent}");
+    // Also who asks once more.
+    assert_eq!(say("k-1"), silent);
+    let said = say("k-2");
+    assert_eq!(said["content"], "here I am");
+    assert_eq!(said.get("notices"), None);
 }

@@ -521,6 +521,7 @@ fn a_refusal_is_final_and_in_the_providers_words() {
             status: 404,
             message: message.into(),
             retry_after: None,
+            should_retry: None,
             hint: Some(format!(
                 "is `m1` a model of openai (`spec.model.name`)? It was asked for at {}",
                 fake.url().trim_start_matches("http://")

@@ -182,6 +182,7 @@ pub(super) fn said_nothing(notice_code: &str) -> Option<String> {
         | NoticeCode::ToolCallFromText
         | NoticeCode::FilesWithheld
         | NoticeCode::RequestAdjusted
+        | NoticeCode::PromptCut
         | NoticeCode::NotRemembered
         | NoticeCode::EventLost
         | NoticeCode::Unread05 => return None,

@@ -253,7 +253,9 @@ fn reply_answer(
     outcome: &WaitOutcome,
 ) -> Answer {
     match outcome {
-        WaitOutcome::Done(usage) => Answer::json(200, &wire::reply(turn.reply(), *usage)),
+        WaitOutcome::Done(usage) => {
+            Answer::json(200, &wire::reply(turn.reply(), *usage, turn.notices()))
+        }
         WaitOutcome::Asks(pending) => Answer::json(202, &wire::waiting(id, pending)),
         WaitOutcome::GoesOn => Answer::json(202, &StoredBody::from(accepted)),
     }
@@ -261,7 +263,10 @@ fn reply_answer(
 
 fn decided_answer(decided: Decided, turn: &TurnReader, outcome: &WaitOutcome) -> Answer {
     match outcome {
-        WaitOutcome::Done(_) => Answer::json(200, &wire::decided_and_complete(turn.reply())),
+        WaitOutcome::Done(_) => {
+            let body = wire::decided_and_complete(turn.reply(), turn.notices());
+            Answer::json(200, &body)
+        }
         WaitOutcome::Asks(pending) => {
             Answer::json(200, &DecidedBody::PendingApproval(pending.into()))
         }

@@ -238,6 +238,13 @@ fn answers_about_sessions() -> Vec<Row> {
     ]
 }
 
+fn notice() -> NoticeBody {
+    NoticeBody {
+        code: "empty_reply".to_owned(),
+        message: "m".to_owned(),
+    }
+}
+
 fn file() -> Attachment {
     let key = FileKey::new(&"a".repeat(64), MediaType::TEXT);
     Attachment::of(&key, 3, Some("a.txt".to_owned()))
@@ -258,12 +265,12 @@ fn answers_about_turns() -> Vec<Row> {
     };
     let asks_again = DecidedBody::PendingApproval(ApprovalBody::from(&asked));
     vec![
-        Row::answer::<ReplyBody>(&reply(Some(&last), Usage::new(1, 2))),
-        Row::answer::<ReplyBody>(&reply(None, Usage::new(1, 2))),
+        Row::answer::<ReplyBody>(&reply(Some(&last), Usage::new(1, 2), &[])),
+        Row::answer::<ReplyBody>(&reply(None, Usage::new(1, 2), &[notice()])),
         Row::answer::<WaitingBody>(&waiting(&view.id, &asked)),
         Row::answer::<StoredBody>(&StoredBody::from(&accepted)),
-        Row::answer::<DecidedBody>(&decided_and_complete(Some(&last))),
-        Row::answer::<DecidedBody>(&decided_and_complete(None)),
+        Row::answer::<DecidedBody>(&decided_and_complete(Some(&last), &[])),
+        Row::answer::<DecidedBody>(&decided_and_complete(None, &[notice()])),
         Row::answer::<DecidedBody>(&asks_again),
         Row::answer::<DecidedBody>(&DecidedBody::<&str>::Working { seq: Seq(3) }),
         Row::answer::<CancelledBody>(&CancelledBody { cancelled: true }),
@@ -411,7 +418,7 @@ fn answers_have_the_fields_of_the_contract() {
     let usage = json!({"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3});
     for (body, want) in [
         (
-            serde_json::to_value(reply(Some(&last), Usage::new(1, 2))),
+            serde_json::to_value(reply(Some(&last), Usage::new(1, 2), &[])),
             json!({"message_id": message_id, "role": "assistant", "content": "hi", "usage": usage}),
         ),
         (
@@ -426,7 +433,7 @@ fn answers_have_the_fields_of_the_contract() {
             json!({"message_id": message_id, "seq": 3}),
         ),
         (
-            serde_json::to_value(decided_and_complete(Some(&last))),
+            serde_json::to_value(decided_and_complete(Some(&last), &[])),
             json!({"status": "complete", "message_id": message_id, "content": "hi"}),
         ),
         (

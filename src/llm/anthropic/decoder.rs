@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 
 use crate::domain::event::{FinishReason, Usage};
 use crate::llm::dialect::{
-    AnswerFault, CONTEXT_EXCEEDED, DecodedReply, Decoder, cut_calls, event_in, fault_in, is_length,
-    memory_of_members, remark_on, says_something,
+    AnswerFault, CONTEXT_EXCEEDED, DecodedReply, Decoder, bounded, cut_calls, event_in, fault_in,
+    is_length, memory_of_members, remark_on, says_something,
 };
 use crate::llm::lenient::{Count, Lenient, Prose, Text};
 use crate::llm::{RawToolCall, Sink};
@@ -96,7 +96,7 @@ impl Decoder for MessagesDecoder {
                 }
             }
         }
-        Ok(())
+        bounded(self.blocks.len())
     }
 
     fn kept_bytes(&self) -> usize {

@@ -1,13 +1,17 @@
 //! What a request holds. Pure.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 
-use serde::ser::SerializeSeq;
+use serde::ser::{SerializeMap, SerializeSeq};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
+use crate::domain::event::Usage;
+use crate::domain::files::beside;
 use crate::domain::message::{Message, Reply, is_blank};
-use crate::domain::spec::ModelSettings;
+use crate::domain::sight::{Showing, Sight};
+use crate::domain::spec::{ModelChoice, ModelSettings};
 use crate::domain::window::tokens_of_bytes;
 use crate::llm::dialect::{AskedModel, arguments_object, legal_tool_name};
 use crate::llm::images::{AsText, FilePart, SentKind, user_parts};
@@ -62,11 +66,7 @@ enum OllamaMessage<'a> {
     System {
         content: &'a str,
     },
-    User {
-        content: Cow<'a, str>,
-        #[serde(skip_serializing_if = "SentImages::is_empty")]
-        images: SentImages<'a>,
-    },
+    User(SaidByUser<'a>),
     Assistant {
         content: &'a str,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -80,24 +80,46 @@ enum OllamaMessage<'a> {
     },
 }
 
-/// Images, in their order; one that is not there any more is left out.
+/// What a person said, with images. They are written first: what is told of those that are not there any more
+/// stands in the text.
 #[derive(Debug)]
-struct SentImages<'a>(Vec<FilePart<'a>>);
+struct SaidByUser<'a> {
+    text: Cow<'a, str>,
+    files: Vec<FilePart<'a>>,
+}
 
-impl SentImages<'_> {
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
+impl Serialize for SaidByUser<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut message = serializer.serialize_map(None)?;
+        let told = RefCell::default();
+        if !self.files.is_empty() {
+            let images = SentImages {
+                files: &self.files,
+                told: &told,
+            };
+            message.serialize_entry("images", &images)?;
+        }
+        message.serialize_entry("content", &beside(&self.text, &told.borrow()))?;
+        message.end()
     }
+}
+
+/// Images, in their order, and a sentence for each that cannot be sent.
+struct SentImages<'a> {
+    files: &'a [FilePart<'a>],
+    told: &'a RefCell<Vec<String>>,
 }
 
 impl Serialize for SentImages<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut list = serializer.serialize_seq(None)?;
-        for file in &self.0 {
-            if let Ok(file) = file.read()
-                && file.kind == SentKind::Image
-            {
-                list.serialize_element(&AsText(file.base64()))?;
+        for file in self.files {
+            match file.read() {
+                Ok(read) if read.kind == SentKind::Image => {
+                    list.serialize_element(&AsText(read.base64()))?;
+                }
+                Ok(_) => self.told.borrow_mut().push(file.told()),
+                Err(told) => self.told.borrow_mut().push(told),
             }
         }
         list.end()
@@ -124,7 +146,7 @@ impl<'a> OllamaBody<'a> {
         asked: &AskedModel<'a>,
         card: &ModelCard,
     ) -> Result<OllamaBody<'a>, String> {
-        let window = window(request, &asked.choice.settings, card)?;
+        let window = window(request, asked.choice, card)?;
         // There is no other way to say that none may be called.
         let may_call = request.tool_choice != ToolChoice::None && !card.lacks("tools");
         Ok(OllamaBody {
@@ -167,8 +189,9 @@ fn options(asked: &AskedModel<'_>, card: &ModelCard, window: u64) -> Map<String,
 
 /// The window that is asked for: what the engine uses, and more where a message needs it, as far as the model
 /// and its owner allow.
-fn window(request: &Request, settings: &ModelSettings, card: &ModelCard) -> Result<u64, String> {
-    let prompt = prompt_tokens(request);
+fn window(request: &Request, choice: &ModelChoice, card: &ModelCard) -> Result<u64, String> {
+    let settings = &choice.settings;
+    let prompt = prompt_tokens(request, choice);
     // Whoever says in an agent's file what the model takes has the last word.
     let set_to = card.set_to.filter(|_| settings.max_input_tokens.is_none());
     let most = [card.made_for, set_to].into_iter().flatten().min();
@@ -188,8 +211,40 @@ fn window(request: &Request, settings: &ModelSettings, card: &ModelCard) -> Resu
     Ok(window.min(most.unwrap_or(u64::MAX)))
 }
 
+/// What a reader is told where the server has read far less of the prompt than it was sent: older versions cut it
+/// though they are asked not to. Its tools are left out of account, as not every template has a place for them.
+pub(in crate::llm) fn cut_prompt(request: &Request, usage: Option<Usage>) -> Option<String> {
+    /// A shorter prompt may be told far from right.
+    const TELLING_TOKENS: u64 = 2_000;
+    let read = usage?.prompt_tokens;
+    let sent = tokens_of_bytes(said_bytes(request));
+    (sent >= TELLING_TOKENS && read > 0 && read < sent / 2).then(|| {
+        format!(
+            "the server cut the prompt: it read {read} tokens of about {sent}. Set \
+             `spec.model.max_input_tokens` to what it takes, or OLLAMA_CONTEXT_LENGTH there to more; newer \
+             versions of Ollama say so instead of cutting"
+        )
+    })
+}
+
 /// About how many tokens the request is.
-fn prompt_tokens(request: &Request) -> u64 {
+fn prompt_tokens(request: &Request, choice: &ModelChoice) -> u64 {
+    let sight = Sight::of(choice);
+    let files = request.messages.iter().flat_map(|message| match message {
+        Message::User { attachments, .. } => attachments.as_slice(),
+        Message::Assistant(_) | Message::Tool { .. } => &[],
+    });
+    let images = files.filter(|file| sight.showing(file) == Showing::Image);
+    let images: u64 = images.map(|file| sight.image_tokens(file)).sum();
+    let tools = request
+        .tools
+        .iter()
+        .map(|tool| tool.name.len() + tool.description.len() + tool.parameters.to_string().len());
+    images + tokens_of_bytes(said_bytes(request) + tools.sum::<usize>())
+}
+
+/// The bytes of the system prompt and of the conversation.
+fn said_bytes(request: &Request) -> usize {
     let said = request.messages.iter().map(|message| match message {
         Message::User { text, .. } => text.len(),
         Message::Assistant(reply) => {
@@ -199,11 +254,7 @@ fn prompt_tokens(request: &Request) -> u64 {
         }
         Message::Tool { output, .. } => output.content.len(),
     });
-    let tools = request
-        .tools
-        .iter()
-        .map(|tool| tool.name.len() + tool.description.len() + tool.parameters.to_string().len());
-    tokens_of_bytes(request.system.len() + said.sum::<usize>() + tools.sum::<usize>())
+    request.system.len() + said.sum::<usize>()
 }
 
 /// The effort in Ollama's words: some models know degrees, the others only whether.
@@ -226,10 +277,10 @@ fn said<'a>(
     match message {
         Message::User { text, attachments } => {
             let said = user_parts(text, attachments, request, asked.choice);
-            OllamaMessage::User {
-                content: said.text,
-                images: SentImages(said.files),
-            }
+            OllamaMessage::User(SaidByUser {
+                text: said.text,
+                files: said.files,
+            })
         }
         Message::Assistant(reply) => assistant(reply, asked),
         Message::Tool {

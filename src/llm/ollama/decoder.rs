@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 
 use crate::domain::event::{FinishReason, Usage};
 use crate::llm::dialect::{
-    AnswerFault, DecodedReply, Decoder, event_in, fault_in, is_length, remark_on, says_something,
+    AnswerFault, DecodedReply, Decoder, bounded, event_in, fault_in, is_length, remark_on,
+    says_something,
 };
 use crate::llm::lenient::{Count, Lenient, Prose, Text};
 use crate::llm::{RawToolCall, Sink};
@@ -38,6 +39,7 @@ impl Decoder for OllamaDecoder {
         }
         if let Some(piece) = line.message.0 {
             self.piece(piece, sink);
+            bounded(self.calls.len())?;
         }
         if is_end {
             let usage = Usage::new(

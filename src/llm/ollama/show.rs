@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::domain::event::FinishReason;
+use crate::domain::spec::ModelInput;
 use crate::llm::Sink;
 use crate::llm::dialect::{AnswerFault, DecodedReply, Decoder, event_in};
 
@@ -40,6 +41,15 @@ impl ModelCard {
             set_to: set_to.filter(|tokens| *tokens > 0),
             abilities,
         }
+    }
+
+    /// What it takes beside text, where its server says that.
+    pub(in crate::llm) fn input(&self) -> Option<ModelInput> {
+        let abilities = self.abilities.as_ref()?;
+        Some(ModelInput {
+            image: abilities.iter().any(|word| word == "vision"),
+            pdf: false,
+        })
     }
 
     /// Its server says that it lacks the ability.

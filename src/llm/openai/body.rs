@@ -11,7 +11,9 @@ use crate::domain::event::ToolCall;
 use crate::domain::message::{Message, Reply, is_blank};
 use crate::llm::dialect::{AskedModel, GO_ON, arguments_object, legal_tool_name};
 use crate::llm::images::{AsText, DataUrl, FilePart, SentKind, UserParts, user_parts};
-use crate::llm::openai::decoder::{EXTRA_OF_CALLS, EXTRA_OF_MESSAGE, REASONING, REASONING_TEXT};
+use crate::llm::openai::decoder::{
+    EXTRA_OF_CALLS, EXTRA_OF_MESSAGE, REASONING, REASONING_PLAIN, REASONING_TEXT,
+};
 use crate::llm::options::Options;
 use crate::llm::quirks::{
     CacheForm, CallIdForm, EffortForm, Quirks, ReasoningBack, UnfinishedForm,
@@ -127,7 +129,9 @@ enum ChatMessage<'a> {
         #[serde(skip_serializing_if = "Vec::is_empty")]
         tool_calls: Vec<Called<'a>>,
         #[serde(rename = "reasoning_details", skip_serializing_if = "Option::is_none")]
-        reasoning: Option<&'a Value>,
+        details: Option<&'a Value>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reasoning: Option<&'a str>,
         #[serde(skip_serializing_if = "Option::is_none")]
         reasoning_content: Option<&'a str>,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -370,7 +374,9 @@ fn assistant<'a>(reply: &'a Reply, asked: &AskedModel<'_>, is_last: bool) -> Cha
         tool_calls: calls
             .map(|(at, call)| called(call, extra_content(data, at, quirks), quirks))
             .collect(),
-        reasoning: data.and_then(|data| data.get(REASONING)),
+        details: data.and_then(|data| data.get(REASONING)),
+        reasoning: text_in(data, REASONING_PLAIN)
+            .filter(|_| quirks.reasoning != ReasoningBack::Content),
         reasoning_content: reasoning_content(reply, data, quirks),
         extra_content: data.and_then(|data| data.get(EXTRA_OF_MESSAGE)),
         prefix: is_prefix.then_some(true),
@@ -386,8 +392,12 @@ fn reasoning_content<'a>(
     if quirks.reasoning != ReasoningBack::Content {
         return None;
     }
-    let came = data.and_then(|data| data.get(REASONING_TEXT)?.as_str());
+    let came = text_in(data, REASONING_TEXT).or_else(|| text_in(data, REASONING_PLAIN));
     came.or((!reply.tool_calls.is_empty()).then_some(""))
+}
+
+fn text_in<'a>(data: Option<&'a Value>, name: &str) -> Option<&'a str> {
+    data?.get(name)?.as_str()
 }
 
 /// What came with the call that is the `at`th of a reply; for the first of one without a signature,

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::llm::RawToolCall;
-use crate::llm::dialect::memory_of;
+use crate::llm::dialect::{PARTS_MAX, memory_of};
 use crate::llm::json_end::JsonEnd;
 use crate::llm::lenient::{Count, Lenient, Text};
 
@@ -61,6 +61,10 @@ impl PartialCalls {
         self.calls.is_empty()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.calls.len()
+    }
+
     pub(super) fn kept_bytes(&self) -> usize {
         self.kept_bytes
     }
@@ -68,7 +72,9 @@ impl PartialCalls {
     /// Takes pieces that came together. In a `whole` answer each of them is a call.
     pub(super) fn take(&mut self, pieces: Vec<CallPiece<'_>>, whole: bool) {
         for (at, piece) in pieces.into_iter().enumerate() {
-            self.piece(piece, whole, at > 0);
+            if self.calls.len() <= PARTS_MAX {
+                self.piece(piece, whole, at > 0);
+            }
         }
     }
 

@@ -6,8 +6,8 @@ use serde_json::{Map, Value};
 use crate::domain::event::{FinishReason, Usage};
 use crate::llm::Sink;
 use crate::llm::dialect::{
-    AnswerFault, CONTEXT_EXCEEDED, DecodedReply, Decoder, cut_calls, event_in, fault_in, is_length,
-    memory_of, memory_of_members, remark_on, reported, says_something,
+    AnswerFault, CONTEXT_EXCEEDED, DecodedReply, Decoder, PARTS_MAX, bounded, cut_calls, event_in,
+    fault_in, is_length, memory_of, memory_of_members, remark_on, reported, says_something,
 };
 use crate::llm::lenient::{Count, First, Lenient, Objects, Prose, Text};
 use crate::llm::openai::calls::{CallPiece, PartialCalls, merge};
@@ -16,6 +16,8 @@ use crate::llm::openai::calls::{CallPiece, PartialCalls, merge};
 pub(super) const REASONING: &str = "reasoning_details";
 /// The thoughts of a reply, as DeepSeek and Moonshot want them back.
 pub(super) const REASONING_TEXT: &str = "reasoning_content";
+/// The same by its newer name: vLLM, Groq, Cerebras, and OpenRouter where there are no blocks.
+pub(super) const REASONING_PLAIN: &str = "reasoning";
 /// What belongs to single calls, in their order, or `null`; Gemini wants its signatures back.
 pub(super) const EXTRA_OF_CALLS: &str = "extra_content";
 /// The same of the reply.
@@ -30,6 +32,7 @@ pub(in crate::llm) struct ChatDecoder {
     calls: PartialCalls,
     reasoning: Vec<Map<String, Value>>,
     reasoning_text: String,
+    reasoning_plain: String,
     extra: Value,
     usage: Option<Usage>,
     /// Why it ended, in the provider's word.
@@ -61,7 +64,8 @@ impl Decoder for ChatDecoder {
     }
 
     fn kept_bytes(&self) -> usize {
-        self.kept_bytes + self.reasoning_text.len() + self.calls.kept_bytes()
+        let thoughts = self.reasoning_text.len() + self.reasoning_plain.len();
+        self.kept_bytes + thoughts + self.calls.kept_bytes()
     }
 
     fn is_done(&self) -> bool {
@@ -168,6 +172,7 @@ impl ChatDecoder {
                 };
                 self.delta(calls, is_whole, sink);
             }
+            bounded(self.calls.len().max(self.reasoning.len()))?;
         }
         self.done |= is_whole;
         match finish_word {
@@ -205,18 +210,19 @@ impl ChatDecoder {
             }
         }
         self.calls.take(delta.tool_calls.0, is_whole);
-        for text in [&delta.reasoning_content, &delta.reasoning]
-            .into_iter()
-            .flatten()
-        {
-            self.has_reasoning |= !text.as_str().is_empty();
-        }
-        if let Some(text) = &delta.reasoning_content {
-            self.reasoning_text.push_str(text.as_str());
+        for (told, text) in [
+            (&delta.reasoning_content, &mut self.reasoning_text),
+            (&delta.reasoning, &mut self.reasoning_plain),
+        ] {
+            let told = told.as_ref().map_or("", Prose::as_str);
+            self.has_reasoning |= !told.is_empty();
+            text.push_str(told);
         }
         if let Value::Array(pieces) = delta.reasoning_details {
             for piece in pieces {
-                if let Value::Object(piece) = piece {
+                if let Value::Object(piece) = piece
+                    && self.reasoning.len() <= PARTS_MAX
+                {
                     self.has_reasoning = true;
                     self.reasoning_piece(piece);
                 }
@@ -304,13 +310,19 @@ impl ChatDecoder {
 
     fn provider_data(&mut self, extra_of_calls: Vec<Value>) -> Option<Value> {
         let mut data = Map::new();
+        let text = std::mem::take(&mut self.reasoning_text);
+        let plain = std::mem::take(&mut self.reasoning_plain);
+        // Some say it by both names.
+        if !text.is_empty() && (text != plain || !self.reasoning.is_empty()) {
+            data.insert(REASONING_TEXT.to_owned(), Value::String(text));
+        }
+        // Blocks say the same, and more.
+        if !plain.is_empty() && self.reasoning.is_empty() {
+            data.insert(REASONING_PLAIN.to_owned(), Value::String(plain));
+        }
         if !self.reasoning.is_empty() {
             let blocks = std::mem::take(&mut self.reasoning).into_iter();
             data.insert(REASONING.to_owned(), blocks.map(Value::Object).collect());
-        }
-        if !self.reasoning_text.is_empty() {
-            let text = std::mem::take(&mut self.reasoning_text);
-            data.insert(REASONING_TEXT.to_owned(), Value::String(text));
         }
         if extra_of_calls.iter().any(|extra| !extra.is_null()) {
             data.insert(EXTRA_OF_CALLS.to_owned(), Value::Array(extra_of_calls));

@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 
 use crate::domain::event::{FinishReason, Usage};
 use crate::llm::dialect::{
-    AnswerFault, DecodedReply, Decoder, event_in, fault_in, is_length, memory_of, remark_on,
-    reported, says_something,
+    AnswerFault, DecodedReply, Decoder, PARTS_MAX, bounded, event_in, fault_in, is_length,
+    memory_of, remark_on, reported, says_something,
 };
 use crate::llm::lenient::{Count, Text};
 use crate::llm::{RawToolCall, Sink};
@@ -95,7 +95,7 @@ impl Decoder for ResponsesDecoder {
             // Beginnings, ends of what has come in pieces, thinking in words, and whatever will be invented.
             _ => {}
         }
-        Ok(())
+        bounded(self.parts())
     }
 
     fn kept_bytes(&self) -> usize {
@@ -143,6 +143,10 @@ impl Decoder for ResponsesDecoder {
 }
 
 impl ResponsesDecoder {
+    fn parts(&self) -> usize {
+        self.calls.len().max(self.told.len())
+    }
+
     fn say(&mut self, text: &str, sink: &mut dyn Sink) {
         if !text.is_empty() {
             self.message_bytes += text.len();
@@ -253,9 +257,10 @@ impl ResponsesDecoder {
         }
         if self.items.is_empty() && self.calls.is_empty() && self.text_bytes == 0 {
             let output = response["output"].as_array().into_iter().flatten();
-            for (place, item) in output.enumerate() {
+            for (place, item) in output.enumerate().take(PARTS_MAX + 1) {
                 self.item(json!(place), item, sink);
             }
+            bounded(self.parts())?;
         }
         self.count(&response["usage"]);
         let reason = response.pointer("/incomplete_details/reason");

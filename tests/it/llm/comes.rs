@@ -664,3 +664,55 @@ fn a_last_chunk_that_comes_twice_counts_once() {
         (3, 4, 9)
     );
 }
+
+#[test]
+fn no_stream_opens_calls_or_blocks_without_end() {
+    let sse = |events: Vec<Value>| {
+        let events = events.iter().map(|event| match event["type"].as_str() {
+            Some(kind) => format!("event: {kind}\ndata: {event}\n\n"),
+            None => format!("data: {event}\n\n"),
+        });
+        events.collect::<String>()
+    };
+    let calls = |index: u64| {
+        let call = json!({"index": index, "id": format!("c{index}"), "function": {"name": "date"}});
+        json!({"choices": [{"delta": {"tool_calls": [call]}}]})
+    };
+    let blocks = |index: u64| json!({"choices": [{"delta": {"reasoning_details": [{"type": "t", "index": index}]}}]});
+    let opened = |index: u64| json!({"type": "content_block_start", "index": index, "content_block": {"type": "text"}});
+    let added = |index: u64| {
+        json!({"type": "response.output_item.added", "output_index": index,
+            "item": {"type": "function_call", "name": "date"}})
+    };
+    let lines = |count: u64| {
+        let call = json!({"function": {"name": "date", "arguments": {}}});
+        let line = format!("{}\n", json!({"message": {"tool_calls": [call]}}));
+        line.repeat(count.try_into().unwrap())
+    };
+    let responses = Some("gpt-5.6");
+    let of = |event: &dyn Fn(u64) -> Value| sse((0..2_000).map(event).collect());
+    for (provider, name, body) in [
+        (OPENAI, None, of(&calls)),
+        (OPENAI, None, of(&blocks)),
+        (ANTHROPIC, None, of(&opened)),
+        (OPENAI, responses, of(&added)),
+        (Provider::OLLAMA, None, lines(2_000)),
+    ] {
+        let fake = FakeModel::start();
+        fake.reply(raw("text/event-stream", body));
+        let mut spec = spec(provider, &fake);
+        if let Some(name) = name {
+            spec.main.name = name.to_owned();
+        }
+        let model = Providers::new(settings_at(&fake)).model(&spec);
+        let (result, _) = called(model, Heard::default());
+        let Err(LlmError::Malformed { message, .. }) = &result else {
+            panic!("{name:?}: {result:?}");
+        };
+        assert!(
+            message.contains("more than 1000 calls or blocks"),
+            "{message}"
+        );
+        assert_eq!(fake.request_count(), 1);
+    }
+}

@@ -702,6 +702,102 @@ fn no_conversation_is_stuck_for_what_a_model_thought() {
     assert_eq!(sent, [true, false, false, true]);
 }
 
+/// A stream whose model thinks in the field `reasoning`, and calls a tool.
+fn thinking_plainly() -> Step {
+    let chunk = |delta: Value| format!("data: {}\n\n", json!({"choices": [{"delta": delta}]}));
+    let call =
+        json!([{"index": 0, "id": "call_1", "function": {"name": "date", "arguments": "{}"}}]);
+    let body = [
+        chunk(json!({"reasoning": "hm "})),
+        chunk(json!({"reasoning": "so", "content": null})),
+        chunk(json!({"tool_calls": call})),
+        "data: [DONE]\n\n".to_owned(),
+    ];
+    raw("text/event-stream", body.concat())
+}
+
+#[test]
+fn plain_reasoning_goes_back_by_the_name_by_which_it_is_taken() {
+    for (provider, name, field) in [
+        ("groq", "openai/gpt-oss-120b", "reasoning"),
+        ("cerebras", "gpt-oss-120b", "reasoning"),
+        ("openrouter", "x/y", "reasoning"),
+        ("vllm", "Qwen/Qwen3-8B", "reasoning"),
+        ("vllm", "deepseek-ai/DeepSeek-V3.2", "reasoning_content"),
+    ] {
+        let spec = spec_of(provider, name, ModelSettings::default());
+        let [_, second] = two_calls(&spec, thinking_plainly());
+        let mut said = second.messages()[2].clone();
+        assert_eq!(said[field], "hm so", "{provider}/{name}");
+        said.as_object_mut().unwrap().remove(field);
+        assert!(!said.to_string().contains("hm so"), "{said}");
+    }
+    let data = json!({"reasoning": "hm so"});
+    let said = said_by("groq/another", "", vec![call("call_1")], Some(data));
+    let mut messages = vec![user(SAID), said.clone()];
+    messages.extend(results(&said));
+    let spec = spec_of("groq", "qwen3", ModelSettings::default());
+    assert!(!body_of(&spec, messages).to_string().contains("hm so"));
+}
+
+#[test]
+fn of_reasoning_that_is_told_by_two_names_one_is_kept() {
+    let chunk = |delta: Value| format!("data: {}\n\n", json!({"choices": [{"delta": delta}]}));
+    for (delta, kept) in [
+        (
+            json!({"reasoning": "hm", "reasoning_content": "hm"}),
+            json!({"reasoning": "hm"}),
+        ),
+        (
+            json!({"reasoning": "hm", "reasoning_details": [{"type": "reasoning.text", "text": "hm"}]}),
+            json!({"reasoning_details": [{"type": "reasoning.text", "text": "hm"}]}),
+        ),
+    ] {
+        let fake = FakeModel::start();
+        let body = [
+            chunk(delta),
+            chunk(json!({"content": "yes"})),
+            "data: [DONE]\n\n".to_owned(),
+        ];
+        fake.reply(raw("text/event-stream", body.concat()));
+        let (reply, _) = ask(OPENAI, &fake);
+        assert_eq!(reply.unwrap().provider_data, Some(kept));
+    }
+}
+
+#[test]
+fn where_plain_reasoning_is_refused_it_is_never_sent_again() {
+    const GROQ: &str = "'messages.2' : for 'role:assistant' the following must be satisfied[('messages.2' : \
+                        property 'reasoning' is unsupported)]";
+    let vllm = json!({"detail": [{
+        "type": "extra_forbidden", "loc": ["body", "messages", 2, "assistant", "reasoning"],
+        "msg": "Extra inputs are not permitted",
+    }]});
+    for refusal in [error(400, GROQ), error(422, "").body(&vllm.to_string())] {
+        let fake = FakeModel::start();
+        fake.reply(refusal);
+        let data = json!({"reasoning": "hm so"});
+        let said = said_by("groq/qwen3", "", vec![call("call_1")], Some(data));
+        let mut messages = vec![user(SAID), said.clone()];
+        messages.extend(results(&said));
+        let providers = Providers::new(settings_at(&fake));
+        let spec = spec_of("groq", "qwen3", ModelSettings::default());
+        let mut codes = Vec::new();
+        for _ in 0..2 {
+            let mut heard = Heard::default();
+            let mut model = providers.model(&spec);
+            model.call(&request(messages.clone()), &mut heard).unwrap();
+            codes.extend(heard.codes());
+        }
+        assert_eq!(codes, ["request_adjusted"]);
+        let sent = fake.requests();
+        let sent = sent
+            .iter()
+            .map(|asked| asked.messages()[2]["reasoning"] == "hm so");
+        assert_eq!(sent.collect::<Vec<_>>(), [true, false, false]);
+    }
+}
+
 /// Needs `make check-bodies`, which installs the types and runs it.
 #[test]
 #[ignore = "needs the official types of others: `make check-bodies` runs it"]

@@ -1,7 +1,9 @@
 //! Ollama's own API, with what the next request brings back.
 
 use super::*;
+use duragent::domain::event::Attachment;
 use duragent::domain::message::Reply;
+use duragent::llm::AttachedFiles;
 
 use crate::support::fake_model::{raw_document, tool_call};
 
@@ -259,4 +261,109 @@ fn cancel_ends_a_call_that_waits_for_the_card() {
         assert_eq!(call.join().unwrap(), Err(LlmError::Cancelled));
     });
     assert_eq!(fake.request_count(), 0);
+}
+
+#[test]
+fn a_server_that_says_nothing_of_a_model_is_not_asked_each_turn() {
+    for card in [error(404, "no such path"), raw("text/html", "<html>")] {
+        let fake = FakeModel::start();
+        fake.shows(card);
+        let providers = Providers::new(settings_at(&fake));
+        for _ in 0..3 {
+            call(&providers, &fake, &within(16_384)).0.unwrap();
+        }
+        assert_eq!((fake.asked_to_show().len(), fake.request_count()), (1, 3));
+    }
+}
+
+/// Files of which one is gone.
+struct FewFiles;
+
+impl AttachedFiles for FewFiles {
+    fn read(&self, file: &Attachment) -> Option<Vec<u8>> {
+        (file.file != "gone.png").then(|| b"abc".to_vec())
+    }
+
+    fn text(&self, _: &Attachment) -> Option<String> {
+        None
+    }
+}
+
+fn with_images(names: &[&str]) -> Request {
+    let image = |name: &&str| Attachment {
+        file: (*name).to_owned(),
+        mime: "image/png".to_owned(),
+        bytes: 3,
+        ..Attachment::default()
+    };
+    Request {
+        messages: vec![Message::User {
+            text: "look".into(),
+            attachments: names.iter().map(image).collect(),
+        }],
+        files: Some(Arc::new(FewFiles)),
+        ..within(16_384)
+    }
+}
+
+#[test]
+fn what_a_model_sees_its_server_says_and_its_name_where_that_does_not() {
+    for (name, card, sees) in [
+        ("m1", shown(8_192, "", &["vision"]), true),
+        ("llava", shown(8_192, "", &["completion"]), false),
+        ("llava", error(404, "no such path"), true),
+        ("m1", error(404, "no such path"), false),
+    ] {
+        let fake = FakeModel::start();
+        fake.shows(card);
+        let mut spec = spec(OLLAMA, &fake);
+        spec.main.name = name.to_owned();
+        let mut model = Providers::new(settings_at(&fake)).model(&spec);
+        let request = with_images(&["a.png"]);
+        model.call(&request, &mut Heard::default()).unwrap();
+        let said = fake.requests()[0].messages()[1].clone();
+        let expected = match sees {
+            true => json!({"role": "user", "content": "look", "images": ["YWJj"]}),
+            false => {
+                json!({"role": "user", "content": "look\n\n[attached: a.png, image/png, 3 bytes; \
+                you are not shown what is in it]"})
+            }
+        };
+        assert_eq!(said, expected, "{name}");
+    }
+}
+
+#[test]
+fn an_image_that_is_gone_leaves_a_sentence() {
+    let fake = FakeModel::start();
+    fake.shows(shown(8_192, "", &["vision"]));
+    let request = with_images(&["a.png", "gone.png"]);
+    let providers = Providers::new(settings_at(&fake));
+    call(&providers, &fake, &request).0.unwrap();
+    assert_eq!(
+        fake.requests()[0].messages()[1],
+        json!({"role": "user", "images": ["YWJj"], "content": "look\n\n[attached: gone.png, image/png, \
+            3 bytes; you are not shown what is in it]"})
+    );
+}
+
+#[test]
+fn a_server_that_cuts_a_prompt_in_silence_is_told_of_once_in_a_turn() {
+    for (read, expected) in [(4_096, vec!["prompt_cut"]), (9_000, vec![]), (0, vec![])] {
+        let fake = FakeModel::start();
+        fake.default_reply(text("yes").usage(read, 5));
+        let mut model = Providers::new(settings_at(&fake)).model(&spec(OLLAMA, &fake));
+        let request = Request {
+            messages: vec![user(&"word ".repeat(8_000))],
+            ..within(16_384)
+        };
+        let mut heard = Heard::default();
+        model.call(&request, &mut heard).unwrap();
+        model.call(&request, &mut heard).unwrap();
+        assert_eq!(heard.codes(), expected, "{read}");
+        if let Some((_, words)) = heard.notices.first() {
+            assert!(words.contains("it read 4096 tokens of about 10"), "{words}");
+            assert!(words.contains("spec.model.max_input_tokens"), "{words}");
+        }
+    }
 }

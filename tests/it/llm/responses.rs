@@ -5,6 +5,8 @@ use duragent::domain::message::Reply;
 use duragent::domain::providers::{Described, Dialect};
 use duragent::domain::spec::ReasoningSettings;
 
+use crate::support::fake_model::tool_call;
+
 const NAME: &str = "gpt-5.6";
 
 /// OpenAI's model of that name, at `fake`.
@@ -277,4 +279,84 @@ fn the_owners_file_says_which_interface_a_place_has() {
             assert_eq!((asked.len(), asked[0].path.as_str()), (1, path));
         }
     }
+}
+
+#[test]
+fn a_model_that_is_only_to_be_had_by_responses_is_asked_there_from_then_on() {
+    for (status, words) in [
+        (
+            404,
+            "This model is only supported in v1/responses and not in v1/chat/completions.",
+        ),
+        (
+            400,
+            "Function tools with reasoning_effort are not supported for m1 in /v1/chat/completions. Please use /v1/responses instead.",
+        ),
+        (
+            400,
+            "The chatCompletion operation does not work with the specified model, m1. Please choose different model and try again.",
+        ),
+        (
+            400,
+            "model \"m1\" is not accessible via the /chat/completions endpoint",
+        ),
+        (
+            404,
+            "This is not a chat model and thus not supported in the v1/chat/completions endpoint. Did you mean to use v1/completions?",
+        ),
+    ] {
+        let fake = FakeModel::start();
+        fake.reply(error(status, words))
+            .then(tool_call("date", "{}"))
+            .then(text("it is today"));
+        let mut spec = spec(Provider::parse("azure").unwrap(), &fake);
+        spec.main.settings.reasoning = Some(ReasoningSettings {
+            effort: Some("low".into()),
+            max_tokens: None,
+        });
+        let providers = Providers::new(settings_at(&fake));
+        let mut request = long_request();
+        request.tool_choice = ToolChoice::Auto;
+        let mut heard = Heard::default();
+        let reply = providers.model(&spec).call(&request, &mut heard).unwrap();
+        assert_eq!(heard.codes(), ["request_adjusted"], "{:?}", heard.notices);
+        request.messages.push(said(&reply, &heard));
+        request.messages.push(result_of(&reply.tool_calls[0]));
+        let mut heard = Heard::default();
+        providers.model(&spec).call(&request, &mut heard).unwrap();
+        assert_eq!(
+            (heard.codes(), heard.text.as_str()),
+            (vec![], "it is today")
+        );
+        let asked = fake.requests();
+        let paths: Vec<&str> = asked.iter().map(|asked| asked.path.as_str()).collect();
+        assert_eq!(
+            paths,
+            ["/v1/chat/completions", "/v1/responses", "/v1/responses"]
+        );
+        assert_eq!(asked[1].body["reasoning"], json!({"effort": "low"}));
+        let input = asked[2].body["input"].as_array().unwrap();
+        let kinds = input
+            .iter()
+            .rev()
+            .take(2)
+            .map(|item| item["type"].as_str().unwrap());
+        assert_eq!(
+            kinds.collect::<Vec<_>>(),
+            ["function_call_output", "function_call"]
+        );
+    }
+}
+
+#[test]
+fn where_responses_are_not_spoken_either_the_first_refusal_is_told() {
+    const WORDS: &str =
+        "This is not a chat model and thus not supported in the v1/chat/completions endpoint";
+    let fake = FakeModel::start();
+    fake.reply(error(404, WORDS))
+        .then(error(404, "no such path"));
+    let (result, _) = ask(Provider::parse("groq").unwrap(), &fake);
+    let error = result.unwrap_err().to_string();
+    assert!(error.contains(WORDS), "{error}");
+    assert_eq!(fake.request_count(), 2);
 }

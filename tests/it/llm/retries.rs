@@ -174,3 +174,22 @@ fn a_reply_of_nothing_and_calls_that_were_not_asked_for_are_remarked_on() {
         assert!(heard.notices[0].1.contains("date"), "{heard:?}");
     }
 }
+
+#[test]
+fn what_a_provider_says_of_another_try_counts() {
+    for (status, told, asked) in [(500, "false", 1), (400, "true", 2), (409, "true", 2)] {
+        let fake = FakeModel::start();
+        fake.reply(error(status, "so it is").header("x-should-retry", told))
+            .then(text("there"));
+        let (result, heard) = ask(ANTHROPIC, &fake);
+        assert_eq!(result.is_ok(), asked == 2, "{result:?}");
+        assert_eq!(fake.request_count(), asked, "{status} {told}");
+        assert_eq!(heard.codes(), vec!["retry"; asked - 1]);
+    }
+    let (main, other) = (FakeModel::start(), FakeModel::start());
+    main.reply(error(500, "so it is").header("x-should-retry", "false"));
+    let (result, heard) = with_fallback(&main, &other, &hello());
+    assert!(result.is_ok(), "{result:?}");
+    assert_eq!((main.request_count(), other.request_count()), (1, 1));
+    assert_eq!(heard.codes(), ["fallback", "fallback"]);
+}
