@@ -44,18 +44,18 @@ pub(super) fn model(
     providers: &[Provider],
     report: &mut Report,
 ) -> Option<ModelSpec> {
-    let (at, mut raw) = report.require(spec, "model", found)?.split();
+    let (at, raw) = report.require(spec, "model", found)?.split();
     let known: Vec<Provider> = KNOWN.iter().map(Known::provider).collect();
     let providers: Vec<(&str, &Provider)> = known
         .iter()
         .chain(providers)
         .map(|one| (one.as_str(), one))
         .collect();
-    let fallbacks = or_default(raw.fallbacks.take()).into_iter();
-    let main = choice(&at, raw, &providers, report);
+    let fallbacks = or_default(raw.fallbacks).into_iter();
+    let main = choice(&at, raw.main, &providers, report);
     let fallbacks = fallbacks.filter_map(|fallback| {
         let (at, raw) = fallback.split();
-        choice(&at, raw.into(), &providers, report)
+        choice(&at, raw, &providers, report)
     });
     let mut fallbacks: Vec<ModelChoice> = fallbacks.collect();
     let main = main?;
@@ -68,7 +68,7 @@ pub(super) fn model(
 
 fn choice(
     at: &At<()>,
-    raw: raw::Model,
+    raw: raw::OneModel,
     providers: &[(&str, &Provider)],
     report: &mut Report,
 ) -> Option<ModelChoice> {
@@ -190,48 +190,4 @@ fn output_tokens(
         report.error(alias, must);
     }
     report.at_least(named.or(alias), 1)
-}
-
-impl From<raw::Fallback> for raw::Model {
-    fn from(raw: raw::Fallback) -> raw::Model {
-        let raw::Fallback {
-            provider,
-            name,
-            base_url,
-            temperature,
-            top_p,
-            seed,
-            stop,
-            max_output_tokens,
-            max_tokens,
-            max_input_tokens,
-            reasoning,
-            stream,
-            extra_body,
-            headers,
-            input,
-            tool_text,
-            prompt,
-        } = raw;
-        raw::Model {
-            provider,
-            name,
-            base_url,
-            temperature,
-            top_p,
-            seed,
-            stop,
-            max_output_tokens,
-            max_tokens,
-            max_input_tokens,
-            reasoning,
-            stream,
-            extra_body,
-            headers,
-            input,
-            tool_text,
-            prompt,
-            fallbacks: None,
-        }
-    }
 }

@@ -49,31 +49,14 @@ section! {
 
 section! {
     /// `spec.model`.
-    plain section Model {
-        "provider" => provider: String,
-        "name" => name: String,
-        "base_url" => base_url: String,
-        "temperature" => temperature: f64,
-        "top_p" => top_p: f64,
-        "seed" => seed: u64,
-        "stop" => stop: WordOrList,
-        "max_output_tokens" => max_output_tokens: u64,
-        "max_tokens" => max_tokens: u64,
-        "max_input_tokens" => max_input_tokens: u64,
-        "reasoning" => reasoning: Reasoning,
-        "stream" => stream: bool,
-        "extra_body" => extra_body: BTreeMap<String, At<Json>>,
-        "headers" => headers: BTreeMap<String, At<String>>,
-        "input" => input: Vec<At<String>>,
-        "tool_text" => tool_text: bool,
-        "prompt" => prompt: String,
-        "fallbacks" => fallbacks: Vec<At<Fallback>>,
+    plain section Model with main: OneModel {
+        "fallbacks" => fallbacks: Vec<At<OneModel>>,
     }
 }
 
 section! {
-    /// One of `spec.model.fallbacks`.
-    plain section Fallback {
+    /// What is said of a model: `spec.model` itself, or one of its `fallbacks`.
+    plain section OneModel {
         "provider" => provider: String,
         "name" => name: String,
         "base_url" => base_url: String,

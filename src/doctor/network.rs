@@ -11,7 +11,7 @@ use super::trial;
 use crate::base::plural::counted;
 use crate::base::yaml::problem::did_you_mean;
 use crate::config::Config;
-use crate::domain::providers::{Known, is_loopback_url};
+use crate::domain::providers::{Known, Listing, is_loopback_url};
 use crate::domain::spec::{AgentSpec, ModelChoice, Provider};
 use crate::llm::catalogue::{CatalogueError, OfferedModel};
 use crate::llm::settings::ProviderSettings;
@@ -21,11 +21,6 @@ use crate::workspace::offers::Agreement;
 const LIMIT: Duration = Duration::from_secs(5);
 /// So many of the models that there are stand in a complaint about one that is not.
 const NAMED_MAX: usize = 5;
-/// Whose list has other names than calls: those of what a customer made of them, or of a file.
-const OTHER_NAMES: [&str; 2] = ["azure", "llamacpp"];
-/// Whose list may lack models that can be asked.
-const MORE_NAMES: [&str; 2] = ["fireworks", "together"];
-
 /// Models whose provider does not answer, refuses their key, or does not have them.
 pub(super) fn models(
     config: &Config,
@@ -192,8 +187,8 @@ impl NamedModel<'_> {
         left: Duration,
     ) -> Option<Check> {
         let ModelChoice { provider, name, .. } = self.choice;
-        let is_one_of = |names: [&str; 2]| names.contains(&provider.as_str());
-        if is_one_of(OTHER_NAMES)
+        let listing = provider.listing();
+        if listing == Listing::OtherNames
             || offered
                 .iter()
                 .any(|one| is_called(provider, &one.name, name))
@@ -213,7 +208,7 @@ impl NamedModel<'_> {
         if knows == Some(true) {
             return None;
         }
-        if knows.is_none() || is_one_of(MORE_NAMES) {
+        if knows.is_none() || listing == Listing::Partial {
             let subject = format!("agent {}", self.agent.name);
             let message =
                 format!("{provider} does not list `{name}`, and may have it all the same");

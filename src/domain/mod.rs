@@ -19,6 +19,7 @@ pub mod prices;
 pub mod principal;
 pub mod prompt;
 pub mod providers;
+pub mod quirks;
 pub mod redact;
 pub mod secret;
 pub mod sight;

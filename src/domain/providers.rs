@@ -1,10 +1,11 @@
-//! The providers that are known without being named in a file, and whose address is whose. Pure.
+//! The providers that are known without being named in a file, all that is known of them, and whose address is
+//! whose. Pure.
 //!
 //! Addresses are compared as they will be called: scheme, host and port, after the reading that
 //! browsers and [`Url`] give them. So no name and no password before an `@`, no other letter case,
 //! no number for a host and no default port makes two of one, and nothing makes one of two.
 //!
-//! Elsewhere: what is sent there (`llm`), how the owner's file is read (`config`).
+//! Elsewhere: what quirks there are, and those of models (`quirks`), what is sent there (`llm`), how the owner's file is read (`config`).
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -14,6 +15,10 @@ use std::path::PathBuf;
 use serde::{Serialize, Serializer};
 use url::{Host, Url};
 
+use crate::domain::files::FILE_BYTES_MAX;
+use crate::domain::quirks::{
+    CacheForm, CallIdForm, EffortForm, Quirks, ReasoningBack, UnfinishedForm,
+};
 use crate::domain::secret::Secret;
 
 /// The name of a provider: of one in [`KNOWN`], or of one that `duragent.yaml` describes.
@@ -50,6 +55,11 @@ impl Provider {
     /// Its row of [`KNOWN`]; `None` for one that only the owner's file describes.
     pub fn known(&self) -> Option<&'static Known> {
         KNOWN.iter().find(|known| known.name == self.as_str())
+    }
+
+    /// How complete its list of models is; of one that only the owner's file describes nothing is known.
+    pub fn listing(&self) -> Listing {
+        self.known().map_or(Listing::Whole, |known| known.listing)
     }
 
     /// The variable that names its address instead of the usual one.
@@ -151,6 +161,63 @@ pub struct Known {
     pub key_variables: &'static [&'static str],
     /// Without a key it answers nobody, so a missing one is an error before the call.
     pub needs_key: bool,
+    /// The header that its key stands in, where that is not its dialect's.
+    pub key_header: Option<&'static str>,
+    /// What it is told of us.
+    pub headers: &'static [(&'static str, &'static str)],
+    /// Its name stands for servers that imitate it, too: at another address it is asked for nothing new.
+    pub is_imitated: bool,
+    /// How complete its list of models is.
+    pub listing: Listing,
+    /// What its models see, where their names do not tell.
+    pub seeing: Seeing,
+    /// What it wants otherwise than others.
+    pub quirks: Quirks,
+}
+
+/// How complete a provider's list of models is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listing {
+    /// It has all that can be asked.
+    Whole,
+    /// The same, and anybody gets it: it says nothing of a key.
+    Public,
+    /// It may lack models that can be asked.
+    Partial,
+    /// It has other names than calls: those of what a customer made of the models, or of a file.
+    OtherNames,
+}
+
+/// What a provider takes beside text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seeing {
+    /// Its models see images, unless their names are those of models that do not.
+    pub images: bool,
+    /// PDF documents, for models that see.
+    pub pdf: bool,
+    /// The largest image that it takes. Some count what they were sent: four bytes for three.
+    pub image_bytes_max: u64,
+}
+
+impl Seeing {
+    /// Nothing is known of it.
+    pub const UNKNOWN: Seeing = Seeing {
+        images: false,
+        pdf: false,
+        image_bytes_max: FILE_BYTES_MAX as u64,
+    };
+    const IMAGES: Seeing = Seeing {
+        images: true,
+        ..Seeing::UNKNOWN
+    };
+    const PDF: Seeing = Seeing {
+        pdf: true,
+        ..Seeing::UNKNOWN
+    };
+    const BOTH: Seeing = Seeing {
+        pdf: true,
+        ..Seeing::IMAGES
+    };
 }
 
 /// Row of a provider in the network, which needs a key.
@@ -166,10 +233,17 @@ const fn remote(
         other_hosts: &[],
         key_variables,
         needs_key: true,
+        key_header: None,
+        headers: &[],
+        is_imitated: false,
+        listing: Listing::Whole,
+        seeing: Seeing::UNKNOWN,
+        quirks: Quirks::USUAL,
     }
 }
 
-/// Row of a server that one runs oneself; it may have been told to want a key.
+/// Row of a server that one runs oneself; it may have been told to want a key. What it runs was often taught
+/// another way to call than it knows.
 const fn local(
     name: &'static str,
     base_url: &'static str,
@@ -177,25 +251,49 @@ const fn local(
 ) -> Known {
     Known {
         needs_key: false,
+        quirks: Quirks {
+            prints_calls: true,
+            ..Quirks::USUAL
+        },
         ..remote(name, base_url, key_variables)
     }
 }
 
 /// The providers that an agent may name without more.
 ///
-/// Source: the providers' pages on their OpenAI-compatible interface, November 2025.
+/// Source: the providers' pages on their OpenAI-compatible interface, November 2025, and what their servers answer,
+/// November 2026.
 pub const KNOWN: &[Known] = &[
-    remote(
-        "openrouter",
-        "https://openrouter.ai/api/v1",
-        &["OPENROUTER_API_KEY"],
-    ),
+    Known {
+        headers: &[("x-title", "Duragent")],
+        listing: Listing::Public,
+        seeing: Seeing::PDF,
+        quirks: Quirks {
+            is_router: true,
+            effort: EffortForm::Object,
+            ..Quirks::USUAL
+        },
+        ..remote(
+            "openrouter",
+            "https://openrouter.ai/api/v1",
+            &["OPENROUTER_API_KEY"],
+        )
+    },
     Known {
         other_hosts: &["eu.api.openai.com", "us.api.openai.com"],
+        is_imitated: true,
+        seeing: Seeing::BOTH,
+        quirks: Quirks {
+            has_newer_limit: true,
+            cache: CacheForm::Key,
+            ..Quirks::USUAL
+        },
         ..remote("openai", "https://api.openai.com/v1", &["OPENAI_API_KEY"])
     },
     Known {
         dialect: Dialect::Anthropic,
+        seeing: Seeing::BOTH,
+        quirks: Quirks::PLAIN,
         ..remote(
             "anthropic",
             "https://api.anthropic.com",
@@ -209,23 +307,67 @@ pub const KNOWN: &[Known] = &[
     Known {
         dialect: Dialect::Echo,
         base_url: None,
+        quirks: Quirks::PLAIN,
         ..local("echo", "", &[])
     },
-    remote(
-        "deepseek",
-        "https://api.deepseek.com/v1",
-        &["DEEPSEEK_API_KEY"],
-    ),
-    remote(
-        "gemini",
-        "https://generativelanguage.googleapis.com/v1beta/openai",
-        &["GEMINI_API_KEY", "GOOGLE_API_KEY"],
-    ),
-    remote("groq", "https://api.groq.com/openai/v1", &["GROQ_API_KEY"]),
-    remote("xai", "https://api.x.ai/v1", &["XAI_API_KEY"]),
-    remote("mistral", "https://api.mistral.ai/v1", &["MISTRAL_API_KEY"]),
+    Known {
+        quirks: Quirks {
+            effort: EffortForm::WordAndSwitch,
+            reasoning: ReasoningBack::Content,
+            ..Quirks::USUAL
+        },
+        ..remote(
+            "deepseek",
+            "https://api.deepseek.com/v1",
+            &["DEEPSEEK_API_KEY"],
+        )
+    },
+    Known {
+        seeing: Seeing::IMAGES,
+        quirks: Quirks {
+            reasoning: ReasoningBack::Signatures,
+            ..Quirks::USUAL
+        },
+        ..remote(
+            "gemini",
+            "https://generativelanguage.googleapis.com/v1beta/openai",
+            &["GEMINI_API_KEY", "GOOGLE_API_KEY"],
+        )
+    },
+    Known {
+        seeing: Seeing {
+            image_bytes_max: (4 << 20) / 4 * 3,
+            ..Seeing::UNKNOWN
+        },
+        quirks: Quirks {
+            has_newer_limit: true,
+            ..Quirks::USUAL
+        },
+        ..remote("groq", "https://api.groq.com/openai/v1", &["GROQ_API_KEY"])
+    },
+    Known {
+        seeing: Seeing::IMAGES,
+        ..remote("xai", "https://api.x.ai/v1", &["XAI_API_KEY"])
+    },
+    Known {
+        seeing: Seeing::IMAGES,
+        quirks: Quirks {
+            seed: "random_seed",
+            unfinished: UnfinishedForm::Prefix,
+            call_ids: CallIdForm::Nine,
+            wants_bridge: true,
+            ..Quirks::PLAIN
+        },
+        ..remote("mistral", "https://api.mistral.ai/v1", &["MISTRAL_API_KEY"])
+    },
     Known {
         other_hosts: &["api.moonshot.cn"],
+        quirks: Quirks {
+            effort: EffortForm::Switch,
+            reasoning: ReasoningBack::Content,
+            cache: CacheForm::Key,
+            ..Quirks::USUAL
+        },
         ..remote(
             "moonshot",
             "https://api.moonshot.ai/v1",
@@ -234,25 +376,44 @@ pub const KNOWN: &[Known] = &[
     },
     Known {
         other_hosts: &["api.together.ai"],
+        listing: Listing::Partial,
         ..remote(
             "together",
             "https://api.together.xyz/v1",
             &["TOGETHER_API_KEY"],
         )
     },
-    remote(
-        "fireworks",
-        "https://api.fireworks.ai/inference/v1",
-        &["FIREWORKS_API_KEY"],
-    ),
-    remote(
-        "cerebras",
-        "https://api.cerebras.ai/v1",
-        &["CEREBRAS_API_KEY"],
-    ),
-    // Each customer has a host of their own, and so has each stranger: none is Azure's own.
+    Known {
+        listing: Listing::Partial,
+        ..remote(
+            "fireworks",
+            "https://api.fireworks.ai/inference/v1",
+            &["FIREWORKS_API_KEY"],
+        )
+    },
+    Known {
+        quirks: Quirks {
+            has_newer_limit: true,
+            ..Quirks::USUAL
+        },
+        ..remote(
+            "cerebras",
+            "https://api.cerebras.ai/v1",
+            &["CEREBRAS_API_KEY"],
+        )
+    },
+    // Each customer has a host of their own, and so has each stranger: none is Azure's own. Its older addresses
+    // take a `Bearer` for other tokens than keys.
     Known {
         base_url: None,
+        key_header: Some("api-key"),
+        listing: Listing::OtherNames,
+        seeing: Seeing::PDF,
+        quirks: Quirks {
+            has_newer_limit: true,
+            cache: CacheForm::Key,
+            ..Quirks::USUAL
+        },
         ..remote("azure", "", &["AZURE_OPENAI_API_KEY", "AZURE_API_KEY"])
     },
     local(
@@ -260,11 +421,14 @@ pub const KNOWN: &[Known] = &[
         "http://127.0.0.1:1234/v1",
         &["LMSTUDIO_API_KEY"],
     ),
-    local(
-        "llamacpp",
-        "http://127.0.0.1:8080/v1",
-        &["LLAMACPP_API_KEY"],
-    ),
+    Known {
+        listing: Listing::OtherNames,
+        ..local(
+            "llamacpp",
+            "http://127.0.0.1:8080/v1",
+            &["LLAMACPP_API_KEY"],
+        )
+    },
     local("vllm", "http://127.0.0.1:8000/v1", &["VLLM_API_KEY"]),
 ];
 

@@ -6,6 +6,7 @@
 use crate::domain::event::Attachment;
 use crate::domain::files::{FILE_BYTES_MAX, FileKind};
 use crate::domain::image::ImageRule;
+use crate::domain::providers::Seeing;
 use crate::domain::spec::{ModelChoice, ModelInput, Provider};
 
 /// What a model sees, and what that costs.
@@ -35,10 +36,8 @@ pub enum Showing {
     TooLarge,
 }
 
-/// Providers whose models see, unless their names are among [`BLIND`].
-const SEEING: &[&str] = &["openai", "anthropic", "gemini", "xai", "mistral"];
-/// Providers that take PDF documents for models that see.
-const READING: &[&str] = &["openai", "azure", "anthropic", "openrouter"];
+/// Of an image to Claude, which counts what it was sent: four bytes for three.
+const CLAUDE_IMAGE_BYTES_MAX: u64 = (5 << 20) / 4 * 3;
 
 /// Beginnings of names of models that see, with `-` for `.`.
 ///
@@ -142,20 +141,20 @@ impl Sight {
         let name = choice.name.rsplit('/').next().unwrap_or_default();
         let name = name.to_ascii_lowercase().replace('.', "-");
         let begins = |starts: &[&str]| starts.iter().any(|start| name.starts_with(start));
-        let provider = choice.provider.as_str();
-        let is_seeing = choice.base_url.is_none() && SEEING.contains(&provider);
-        let image = (is_seeing || begins(NAMES)) && !begins(BLIND) && name != "gpt-4";
+        let known = choice.provider.known();
+        let seeing = known.map_or(Seeing::UNKNOWN, |known| known.seeing);
+        let is_there = choice.base_url.is_none();
+        let image = (is_there && seeing.images) || begins(NAMES);
+        let image = image && !begins(BLIND) && name != "gpt-4";
         let image = image && choice.provider != Provider::ECHO;
-        let pdf = image && choice.base_url.is_none() && READING.contains(&provider);
+        let pdf = image && is_there && seeing.pdf;
         let is_claude = name.starts_with("claude");
         Sight {
             input: choice.settings.input.unwrap_or(ModelInput { image, pdf }),
             rule: ImageRule::of(&name),
-            // Some count what they were sent: four bytes for three.
-            image_bytes_max: match provider {
-                _ if is_claude => (5 << 20) / 4 * 3,
-                "groq" => (4 << 20) / 4 * 3,
-                _ => FILE_BYTES_MAX as u64,
+            image_bytes_max: match is_claude {
+                true => CLAUDE_IMAGE_BYTES_MAX,
+                false => seeing.image_bytes_max,
             },
             side_max: if is_claude { 8_000 } else { u32::MAX },
         }

@@ -18,6 +18,7 @@ use crate::domain::secret::Secret;
 use crate::domain::zone::Zone;
 
 pub use crate::domain::providers::Provider;
+use crate::domain::quirks::Quirks;
 
 /// The `apiVersion` of an agent file.
 pub const API_VERSION: &str = "duragent/v1alpha1";
@@ -339,6 +340,16 @@ impl ModelChoice {
             "tool_text": settings.tool_text,
             "prompt": settings.prompt,
         })
+    }
+
+    /// What it wants otherwise than others; `is_own` says whether it is asked at its provider's own address.
+    pub fn quirks(&self, is_own: bool) -> Quirks {
+        let effort = self.settings.reasoning.as_ref();
+        let thinks = effort.and_then(|one| one.effort.as_deref()) != Some("none");
+        let known = self.provider.known();
+        let mut quirks = known.map_or(Quirks::PLAIN, |known| known.quirks);
+        quirks.has_newer_limit &= is_own || !known.is_some_and(|known| known.is_imitated);
+        quirks.with_model(&self.name, thinks)
     }
 
     /// `provider/name`, as the log and the API write it.

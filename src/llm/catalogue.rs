@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use url::Url;
 
-use crate::domain::providers::{Dialect, Origin};
+use crate::domain::providers::{Dialect, Listing, Origin};
 use crate::domain::spec::{ModelChoice, ModelInput, Provider};
 use crate::llm::LlmError;
 use crate::llm::call::{self, Post};
@@ -68,7 +68,7 @@ impl ProviderSettings {
             }]);
         }
         let list = List::of(self, choice, limit)?;
-        if choice.provider == Provider::OPENROUTER && list.key.sent().is_some() {
+        if choice.provider.listing() == Listing::Public && list.key.sent().is_some() {
             list.try_key()?;
         }
         list.models()
@@ -112,8 +112,7 @@ impl<'a> List<'a> {
         let not_asked = |error: LlmError| CatalogueError::NotAsked(error.to_string());
         let destination = settings.destination(choice).map_err(not_asked)?;
         let key = match settings.key(choice, &destination) {
-            // Its list is for everybody.
-            Err(LlmError::MissingKey { .. }) if choice.provider == Provider::OPENROUTER => {
+            Err(LlmError::MissingKey { .. }) if choice.provider.listing() == Listing::Public => {
                 KeyUse::None
             }
             other => other.map_err(not_asked)?,

@@ -9,8 +9,9 @@ use crate::base::sse::EventTooLong;
 use crate::base::text;
 use crate::domain::code::NoticeCode;
 use crate::domain::event::{FinishReason, Usage};
+use crate::domain::quirks::Quirks;
 use crate::domain::spec::{ModelChoice, Provider};
-use crate::llm::quirks::Quirks;
+use crate::llm::mend::Mending;
 use crate::llm::{LlmError, RawToolCall, Sink};
 
 /// Who is asked: what a dialect has to know beside the request.
@@ -22,6 +23,8 @@ pub(super) struct AskedModel<'a> {
     pub(super) label: &'a str,
     /// What that provider is known to want.
     pub(super) quirks: &'a Quirks,
+    /// What it refused before.
+    pub(super) mendings: &'a [Mending],
 }
 
 /// What asks to go on with a reply that broke off, where it cannot just stand at the end.
@@ -32,6 +35,12 @@ impl AskedModel<'_> {
     /// The reply is asked for piece by piece.
     pub(super) fn streams(&self) -> bool {
         self.quirks.streams && self.choice.settings.stream != Some(false)
+    }
+
+    /// The options that are left out, though the agent sets them.
+    pub(super) fn left_out(&self) -> impl Iterator<Item = &'static str> {
+        let refused = self.quirks.refused.iter().copied();
+        refused.chain(self.mendings.iter().filter_map(|one| one.left_out()))
     }
 }
 

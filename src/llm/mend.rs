@@ -9,8 +9,8 @@ use std::fmt;
 use std::sync::Mutex;
 
 use crate::base::lock::lock;
+use crate::domain::quirks::{CallIdForm, Quirks, ReasoningBack, UnfinishedForm};
 use crate::llm::LlmError;
-use crate::llm::quirks::{CallIdForm, Quirks, ReasoningBack, UnfinishedForm};
 
 /// How often one call is mended.
 pub(super) const MENDINGS_MAX: usize = 4;
@@ -218,6 +218,15 @@ pub(super) fn place(words: &str, name: &str) -> Option<usize> {
 }
 
 impl Mending {
+    /// The option that is left out, if one is.
+    pub(super) fn left_out(self) -> Option<&'static str> {
+        match self {
+            Mending::Without(name) => Some(name),
+            Mending::NoThinking => Some("thinking"),
+            _ => None,
+        }
+    }
+
     /// It holds for every call of the model, and not for one conversation alone.
     fn lasts(self) -> bool {
         !matches!(self, Mending::NoThinking | Mending::NothingBack)
@@ -247,20 +256,19 @@ impl fmt::Display for Mending {
 }
 
 impl Quirks {
-    /// Changes how a model is asked.
+    /// Changes how a model is asked, but for what is left out.
     pub(super) fn mend(&mut self, mending: Mending) {
         match mending {
-            Mending::Without(name) => self.refused.push(name),
             Mending::NewerLimit => self.has_newer_limit = true,
             Mending::OlderLimit => self.has_newer_limit = false,
             Mending::Whole => self.streams = false,
-            Mending::NoThinking => self.refused.push("thinking"),
             Mending::NothingBack | Mending::NeverBack => self.reasoning = ReasoningBack::None,
             Mending::ContentBack => self.reasoning = ReasoningBack::Content,
             Mending::SignaturesBack => self.reasoning = ReasoningBack::Signatures,
             Mending::Bridge => self.wants_bridge = true,
             Mending::NineLetters => self.call_ids = CallIdForm::Nine,
             Mending::GoOn => self.unfinished = UnfinishedForm::Asked,
+            Mending::Without(_) | Mending::NoThinking => {}
         }
     }
 }

@@ -2,8 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::domain::spec::ModelSettings;
-use crate::llm::quirks::Quirks;
+use crate::llm::dialect::AskedModel;
 
 /// The options of a request by their names in its dialect.
 #[derive(Debug, Default)]
@@ -18,15 +17,17 @@ impl Options {
     }
 
     /// All of them: without those that are refused, and with what the agent puts into the request itself.
-    pub(super) fn finish(
-        mut self,
-        settings: &ModelSettings,
-        quirks: &Quirks,
-    ) -> Map<String, Value> {
-        for name in &quirks.refused {
-            self.0.remove(*name);
+    pub(super) fn finish(self, asked: &AskedModel<'_>) -> Map<String, Value> {
+        let mut options = self.taken(asked);
+        merge(&mut options, &asked.choice.settings.extra_body);
+        options
+    }
+
+    /// All of them, without those that are refused.
+    pub(super) fn taken(mut self, asked: &AskedModel<'_>) -> Map<String, Value> {
+        for name in asked.left_out() {
+            self.0.remove(name);
         }
-        merge(&mut self.0, &settings.extra_body);
         self.0
     }
 }

@@ -12,6 +12,7 @@ use crate::domain::code::NoticeCode;
 use crate::domain::event::FinishReason;
 use crate::domain::message::Message;
 use crate::domain::providers::Dialect;
+use crate::domain::quirks::Quirks;
 use crate::domain::secret::{Secret, is_secret_field};
 use crate::domain::spec::{ModelChoice, ModelSpec, Provider};
 use crate::llm::call::{Post, is_over};
@@ -21,7 +22,6 @@ use crate::llm::dialect::{AskedModel, DecodedReply, Decoder};
 use crate::llm::handover::Handover;
 use crate::llm::mend::{self, AskedAt, Learned, MENDINGS_MAX, Mending};
 use crate::llm::ollama::{ModelCard, ShowDecoder};
-use crate::llm::quirks::Quirks;
 use crate::llm::retry::AfterFailure;
 use crate::llm::servers::Servers;
 use crate::llm::settings::Destination;
@@ -278,10 +278,16 @@ impl ModelWithFallbacks {
         let known = mendings.len();
         let mut refused: Option<(usize, LlmError)> = None;
         loop {
-            let mut quirks = Quirks::of(choice, destination.is_own);
+            let mut quirks = choice.quirks(destination.is_own);
             mendings.iter().for_each(|one| quirks.mend(*one));
-            let (body, mut decoder) =
-                ModelWithFallbacks::dialect(&seeing, destination, request, &quirks, &card)?;
+            let (body, mut decoder) = ModelWithFallbacks::dialect(
+                &seeing,
+                destination,
+                request,
+                &quirks,
+                mendings,
+                &card,
+            )?;
             let body_bytes = body.len();
             if let Some((bytes, error)) = refused.take() {
                 let last = mendings.last().copied();
@@ -395,6 +401,7 @@ impl ModelWithFallbacks {
         destination: &Destination,
         request: &Request,
         quirks: &Quirks,
+        mendings: &[Mending],
         card: &ModelCard,
     ) -> Result<(Vec<u8>, Box<dyn Decoder>), LlmError> {
         let label = choice.label();
@@ -402,6 +409,7 @@ impl ModelWithFallbacks {
             choice,
             label: &label,
             quirks,
+            mendings,
         };
         let too_long = |message| LlmError::ContextOverflow {
             provider: choice.provider.clone(),
@@ -431,7 +439,7 @@ impl ModelWithFallbacks {
 
 /// Whether what the model prints is to be looked at.
 fn takes_printed_calls(choice: &ModelChoice, destination: &Destination, request: &Request) -> bool {
-    let usual = || Quirks::of(choice, destination.is_own).prints_calls;
+    let usual = || choice.quirks(destination.is_own).prints_calls;
     let may_call = !request.tools.is_empty() && request.tool_choice == ToolChoice::Auto;
     // What goes on is half of a text.
     let may_call = may_call && !request.goes_on();
@@ -539,23 +547,26 @@ pub(super) fn headers(
     destination: &Destination,
     key: Option<&Secret>,
 ) -> BTreeMap<String, String> {
+    let known = choice.provider.known();
+    let is_anthropic = destination.dialect == Dialect::Anthropic;
     let mut usual = Vec::new();
     if let Some(key) = key {
-        usual.push(match destination.dialect {
-            Dialect::Anthropic => ("x-api-key", key.reveal().to_owned()),
-            // Its older addresses take a `Bearer` for other tokens than keys.
-            _ if choice.provider.as_str() == "azure" => ("api-key", key.reveal().to_owned()),
-            Dialect::OpenAi | Dialect::Responses | Dialect::Ollama | Dialect::Echo => {
-                ("authorization", format!("Bearer {}", key.reveal()))
-            }
+        let named = known.and_then(|known| known.key_header);
+        let named = if is_anthropic {
+            Some("x-api-key")
+        } else {
+            named
+        };
+        usual.push(match named {
+            Some(name) => (name, key.reveal().to_owned()),
+            None => ("authorization", format!("Bearer {}", key.reveal())),
         });
     }
-    if destination.dialect == Dialect::Anthropic {
+    if is_anthropic {
         usual.push(("anthropic-version", "2023-06-01".to_owned()));
     }
-    if choice.provider == Provider::OPENROUTER {
-        usual.push(("x-title", "Duragent".to_owned()));
-    }
+    let told = known.into_iter().flat_map(|known| known.headers);
+    usual.extend(told.map(|(name, text)| (*name, (*text).to_owned())));
     let usual = usual
         .into_iter()
         .map(|(name, value)| (name.to_owned(), value));

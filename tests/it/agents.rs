@@ -526,7 +526,7 @@ fn every_mistake_is_told_with_its_place() {
         (
             "    headers: {Authorization: x, X-A: \"a\\nb\", Host: h}\n    \
              extra_body: {messages: [], tools: 1, ok: [.inf]}\n    \
-             fallbacks: [{provider: echo, name: x, headers: {x-api-key: k}, extra_body: {model: y}}]",
+             fallbacks: [{provider: echo, name: x, headers: {x-api-key: k}, extra_body: {model: y}}, {provider: echo, name: y, fallbacks: []}]",
             vec![
                 "agent.yaml:9:30: `spec.model.headers.Authorization` is the value of a header that cannot be set here",
                 "agent.yaml:9:38: `spec.model.headers.X-A` must be visible ASCII characters",
@@ -536,6 +536,7 @@ fn every_mistake_is_told_with_its_place() {
                 "agent.yaml:10:47: `spec.model.extra_body.ok[0]` must be a value that JSON has, not a number",
                 "agent.yaml:11:64: `spec.model.fallbacks[0].headers.x-api-key` is the value of a header that cannot be set here",
                 "agent.yaml:11:88: `spec.model.fallbacks[0].extra_body.model` is what the program itself says, and cannot be set here",
+                "agent.yaml:11:119: unknown key `spec.model.fallbacks[1].fallbacks`",
             ],
         ),
         (

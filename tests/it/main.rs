@@ -41,6 +41,7 @@ mod manage;
 mod markup;
 mod memory;
 mod models;
+mod models_page;
 mod pages;
 mod policy;
 mod prompt;

@@ -917,14 +917,35 @@ macro_rules! section {
     (@is_guarded plain) => { false };
     (
         $(#[$doc:meta])*
-        $guard:ident section $name:ident {
+        $guard:ident section $name:ident $( with $part:ident: $rest:ident )? {
             $( $key:literal => $field:ident: $kind:ty, )*
         }
     ) => {
         $(#[$doc])*
         #[derive(Debug, Default)]
         pub(super) struct $name {
+            $( pub(super) $part: $rest, )?
             $( pub(super) $field: Option<$crate::base::yaml::read::At<$kind>>, )*
+        }
+
+        impl $name {
+            /// The keys that it may have.
+            fn known() -> Vec<&'static str> {
+                let known: Vec<&'static str> = vec![$( $key, )*];
+                $( let known = [$rest::known(), known].concat(); )?
+                known
+            }
+
+            /// Takes them out of a mapping that may have more.
+            fn taken(
+                section: &$crate::base::yaml::read::Section<'_>,
+                report: &mut $crate::base::yaml::read::Report,
+            ) -> $name {
+                $name {
+                    $( $part: $rest::taken(section, report), )?
+                    $( $field: section.take($key, report), )*
+                }
+            }
         }
 
         impl $crate::base::yaml::read::FromYaml for $name {
@@ -935,13 +956,12 @@ macro_rules! section {
                 report: &mut $crate::base::yaml::read::Report,
             ) -> Option<$name> {
                 let is_guarded = $crate::base::yaml::read::section!(@is_guarded $guard);
-                let section = place.section(&[$( $key, )*], is_guarded, report)?;
-                Some($name {
-                    $( $field: section.take($key, report), )*
-                })
+                let section = place.section(&$name::known(), is_guarded, report)?;
+                Some($name::taken(&section, report))
             }
 
             fn keys(prefix: &str, found: &mut Vec<String>) {
+                $( $rest::keys(prefix, found); )?
                 $(
                     let path = $crate::base::yaml::read::joined(prefix, $key);
                     <$kind as $crate::base::yaml::read::FromYaml>::keys(&path, found);

@@ -11,12 +11,12 @@ use serde_json::{Map, Value, json};
 use crate::domain::event::{Attachment, ToolCall};
 use crate::domain::ids::CallId;
 use crate::domain::message::{Message, Reply, is_blank};
+use crate::domain::quirks::{ReasoningBack, ThinkingForm, UnfinishedForm};
 use crate::domain::spec::ModelChoice;
 use crate::llm::anthropic::decoder::{ORDER, THINKING};
 use crate::llm::dialect::{AskedModel, GO_ON, arguments_object, legal_tool_name};
 use crate::llm::images::{AsText, FilePart, SentKind, user_parts};
 use crate::llm::options::Options;
-use crate::llm::quirks::{ReasoningBack, ThinkingForm, UnfinishedForm};
 use crate::llm::{Request, ToolChoice, ToolDefinition};
 
 /// The limit of an answer when the agent names none: the API wants one.
@@ -170,7 +170,7 @@ fn options(request: &Request, asked: &AskedModel<'_>, thinking: Thinking) -> Map
     options.set("tool_choice", may_not_call.then(|| json!({"type": "none"})));
     options.set("thinking", thinking.kind);
     options.set("output_config", thinking.config);
-    options.finish(settings, asked.quirks)
+    options.finish(asked)
 }
 
 /// How a model is to think.
@@ -189,7 +189,8 @@ impl Thinking {
         let quirks = asked.quirks;
         let reasoning = asked.choice.settings.reasoning.as_ref();
         let effort = reasoning.and_then(|one| one.effort.as_deref());
-        let Some(reasoning) = reasoning.filter(|_| !quirks.refused.contains(&"thinking")) else {
+        let Some(reasoning) = reasoning.filter(|_| asked.left_out().all(|one| one != "thinking"))
+        else {
             return Thinking::default();
         };
         if effort == Some("none") {

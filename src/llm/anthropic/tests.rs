@@ -9,7 +9,6 @@ use crate::domain::spec::Provider;
 use crate::domain::story;
 use crate::llm::RawToolCall;
 use crate::llm::dialect::{AnswerFault, DecodedReply, arguments_object, testing};
-use crate::llm::quirks::Quirks;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -93,7 +92,7 @@ fn full_stream() -> String {
 #[test]
 fn a_call_begins_as_the_one_before_it_does() {
     let (calls, spec) = testing::growing_conversation(Provider::ANTHROPIC);
-    let quirks = Quirks::of(&spec.main, true);
+    let quirks = spec.main.quirks(true);
     let asked = testing::asked(&spec.main, "anthropic/m", &quirks);
     let body = |call| serde_json::to_string(&MessagesBody::new(call, &asked)).unwrap();
     let bodies: Vec<String> = calls.iter().map(body).collect();
@@ -119,7 +118,7 @@ fn thinking_that_is_no_block_is_not_sent_back() {
             ..story::reply(1, 1, "yes")
         })),
     }));
-    let quirks = Quirks::of(&spec.main, true);
+    let quirks = spec.main.quirks(true);
     let asked = testing::asked(&spec.main, "anthropic/m", &quirks);
     let body = MessagesBody::new(&calls[0], &asked);
     let body = serde_json::to_value(&body).unwrap();

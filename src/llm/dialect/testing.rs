@@ -9,10 +9,10 @@ use crate::domain::code::NoticeCode;
 use crate::domain::event::{ToolCall, ToolOutput};
 use crate::domain::ids::{AgentName, CallId};
 use crate::domain::message::{Message, Reply};
+use crate::domain::quirks::Quirks;
 use crate::domain::spec::{AgentSpec, ModelChoice, ModelSpec, Provider};
 use crate::llm::answer_body::AnswerBody;
 use crate::llm::handover::Handover;
-use crate::llm::quirks::Quirks;
 use crate::llm::{Request, Sink, SinkError, ToolChoice, ToolDefinition};
 
 /// A sink that keeps the pieces.
@@ -128,5 +128,6 @@ pub(in crate::llm) fn asked<'a>(
         choice,
         label,
         quirks,
+        mendings: &[],
     }
 }

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::domain::event::Usage;
 use crate::domain::files::beside;
 use crate::domain::message::{Message, Reply, is_blank};
+use crate::domain::quirks::ReasoningBack;
 use crate::domain::sight::{Showing, Sight};
 use crate::domain::spec::{ModelChoice, ModelSettings};
 use crate::domain::window::tokens_of_bytes;
@@ -19,7 +20,6 @@ use crate::llm::ollama::decoder::THOUGHTS;
 use crate::llm::ollama::show::ModelCard;
 use crate::llm::openai::{OpenAiTool, tools};
 use crate::llm::options::Options;
-use crate::llm::quirks::ReasoningBack;
 use crate::llm::{Request, ToolChoice};
 
 /// Room for an answer whose length no file limits, in tokens.
@@ -175,7 +175,7 @@ fn options(asked: &AskedModel<'_>, card: &ModelCard, window: u64) -> Map<String,
     inner.set("top_p", settings.top_p);
     inner.set("seed", settings.seed);
     inner.set("stop", stop);
-    let inner = inner.finish(&ModelSettings::default(), asked.quirks);
+    let inner = inner.taken(asked);
     let streams = asked.streams();
     let mut options = Options::default();
     options.set("stream", Some(streams));
@@ -184,7 +184,7 @@ fn options(asked: &AskedModel<'_>, card: &ModelCard, window: u64) -> Map<String,
     options.set("shift", Some(false));
     options.set("think", think(settings).filter(|_| !card.lacks("thinking")));
     options.set("options", Some(Value::Object(inner)));
-    options.finish(settings, asked.quirks)
+    options.finish(asked)
 }
 
 /// The window that is asked for: what the engine uses, and more where a message needs it, as far as the model

@@ -6,7 +6,6 @@ use crate::domain::message::Message;
 use crate::domain::spec::{ModelChoice, Provider, ReasoningSettings};
 use crate::llm::Request;
 use crate::llm::dialect::{AnswerFault, DecodedReply, Decoder, testing};
-use crate::llm::quirks::Quirks;
 
 /// The text and the answer of these lines.
 fn answer(lines: &[Value]) -> (String, Result<DecodedReply, AnswerFault>) {
@@ -29,7 +28,7 @@ fn choice() -> ModelChoice {
 }
 
 fn body(request: &Request, choice: &ModelChoice, card: &ModelCard) -> Result<Value, String> {
-    let quirks = Quirks::of(choice, true);
+    let quirks = choice.quirks(true);
     let asked = testing::asked(choice, "ollama/m", &quirks);
     let body = OllamaBody::new(request, &asked, card)?;
     Ok(serde_json::to_value(body).unwrap())
@@ -38,7 +37,7 @@ fn body(request: &Request, choice: &ModelChoice, card: &ModelCard) -> Result<Val
 #[test]
 fn a_call_begins_as_the_one_before_it_does() {
     let (calls, spec) = testing::growing_conversation(Provider::OLLAMA);
-    let quirks = Quirks::of(&spec.main, true);
+    let quirks = spec.main.quirks(true);
     let asked = testing::asked(&spec.main, "ollama/m", &quirks);
     let card = ModelCard::default();
     let body =

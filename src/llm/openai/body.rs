@@ -9,15 +9,15 @@ use serde_json::{Map, Value, json};
 use crate::base::digest;
 use crate::domain::event::ToolCall;
 use crate::domain::message::{Message, Reply, is_blank};
+use crate::domain::quirks::{
+    CacheForm, CallIdForm, EffortForm, Quirks, ReasoningBack, UnfinishedForm,
+};
 use crate::llm::dialect::{AskedModel, GO_ON, arguments_object, legal_tool_name};
 use crate::llm::images::{AsText, DataUrl, FilePart, SentKind, UserParts, user_parts};
 use crate::llm::openai::decoder::{
     EXTRA_OF_CALLS, EXTRA_OF_MESSAGE, REASONING, REASONING_PLAIN, REASONING_TEXT,
 };
 use crate::llm::options::Options;
-use crate::llm::quirks::{
-    CacheForm, CallIdForm, EffortForm, Quirks, ReasoningBack, UnfinishedForm,
-};
 use crate::llm::{Request, ToolChoice, ToolDefinition};
 
 /// What a model says where a user's message may not follow a tool's result.
@@ -290,7 +290,7 @@ fn options(request: &Request, asked: &AskedModel<'_>) -> Map<String, Value> {
     let has_key = quirks.cache == CacheForm::Key;
     options.set("prompt_cache_key", cache_key.filter(|_| has_key));
     set_effort(&mut options, asked);
-    options.finish(settings, quirks)
+    options.finish(asked)
 }
 
 fn stop(texts: &[String]) -> Option<Value> {

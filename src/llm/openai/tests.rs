@@ -4,7 +4,6 @@ use super::*;
 use crate::domain::event::{FinishReason, Usage};
 use crate::domain::spec::Provider;
 use crate::llm::dialect::{AnswerFault, DecodedReply, testing};
-use crate::llm::quirks::Quirks;
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -51,7 +50,7 @@ fn call(id: &str, name: &str, arguments: &str) -> (String, String, String) {
 #[test]
 fn a_call_begins_as_the_one_before_it_does() {
     let (calls, spec) = testing::growing_conversation(Provider::OPENAI);
-    let quirks = Quirks::of(&spec.main, true);
+    let quirks = spec.main.quirks(true);
     let asked = testing::asked(&spec.main, "openai/m", &quirks);
     let body = |call| serde_json::to_string(&ChatBody::new(call, &asked)).unwrap();
     let bodies: Vec<String> = calls.iter().map(body).collect();

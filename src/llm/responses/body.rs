@@ -9,11 +9,11 @@ use serde_json::{Map, Value, json};
 use crate::domain::event::ToolCall;
 use crate::domain::ids::CallId;
 use crate::domain::message::{Message, Reply, is_blank};
+use crate::domain::quirks::{CacheForm, ReasoningBack};
 use crate::llm::dialect::{AskedModel, legal_tool_name};
 use crate::llm::images::{AsText, FilePart, SentKind, UserParts, user_parts};
 use crate::llm::openai::arguments;
 use crate::llm::options::Options;
-use crate::llm::quirks::{CacheForm, ReasoningBack};
 use crate::llm::responses::decoder::ITEMS;
 use crate::llm::responses::models::may_think;
 use crate::llm::{Request, ToolChoice, ToolDefinition};
@@ -183,7 +183,7 @@ fn options(request: &Request, asked: &AskedModel<'_>) -> Map<String, Value> {
         "prompt_cache_key",
         request.cache_key.clone().filter(|_| has_key),
     );
-    options.finish(settings, quirks)
+    options.finish(asked)
 }
 
 /// Tools as a request holds them.

@@ -7,7 +7,6 @@ use crate::domain::code::NoticeCode;
 use crate::domain::event::{FinishReason, Usage};
 use crate::domain::spec::Provider;
 use crate::llm::dialect::{AnswerFault, DecodedReply, testing};
-use crate::llm::quirks::Quirks;
 
 fn decode(pieces: &[&[u8]]) -> (Vec<String>, Result<DecodedReply, AnswerFault>) {
     testing::decode(ResponsesDecoder::default(), pieces)
@@ -47,7 +46,7 @@ fn call(id: &str, arguments: &str) -> Value {
 #[test]
 fn a_call_begins_as_the_one_before_it_does() {
     let (calls, spec) = testing::growing_conversation(Provider::OPENAI);
-    let quirks = Quirks::of(&spec.main, true);
+    let quirks = spec.main.quirks(true);
     let asked = testing::asked(&spec.main, "openai/m", &quirks);
     let body = |call| serde_json::to_string(&ResponsesBody::new(call, &asked)).unwrap();
     let bodies: Vec<String> = calls.iter().map(body).collect();
