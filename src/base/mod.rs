@@ -14,6 +14,7 @@ pub mod order;
 pub mod os;
 pub mod plural;
 pub mod pool;
+pub mod proxy;
 pub mod random;
 pub(crate) mod shown;
 pub mod signals;

@@ -775,7 +775,7 @@ pub enum EndReason {
     Error,
 }
 
-/// Tokens, as the provider counted them.
+/// Tokens, as the provider counted them, or as they are estimated where it did not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Usage {
     /// Tokens of the request.
@@ -796,6 +796,9 @@ pub struct Usage {
     /// What they cost, where the owner has said what the model takes for them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<Cost>,
+    /// The provider did not count: this is our own estimate, or a sum with one in it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub estimated: bool,
 }
 
 #[expect(
@@ -829,6 +832,7 @@ impl Usage {
         if let Some(cost) = other.cost {
             self.cost = Some(self.cost.unwrap_or_default().plus(cost));
         }
+        self.estimated |= other.estimated;
     }
 
     /// The same with what it costs.
@@ -851,7 +855,8 @@ impl Usage {
 /// For people: `9 tokens in (4 cached), 80 out (12 of thinking), cost 0.02`.
 impl fmt::Display for Usage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} tokens in", self.prompt_tokens)?;
+        let about = if self.estimated { "about " } else { "" };
+        write!(f, "{about}{} tokens in", self.prompt_tokens)?;
         if self.cached_tokens > 0 {
             write!(f, " ({} cached)", self.cached_tokens)?;
         }

@@ -453,14 +453,16 @@ pub fn show_latest(messages: &mut [Message]) {
     }
 }
 
-/// Withholds the files of a message from models. The event that the message is stays as it is.
-pub fn withhold(message: &mut Arc<UserMessage>) {
-    if message.attachments.iter().any(Attachment::is_shown) {
+/// Withholds the files of a message from models; whether there were any. The event that the message is stays as it is.
+pub fn withhold(message: &mut Arc<UserMessage>) -> bool {
+    let are_shown = message.attachments.iter().any(Attachment::is_shown);
+    if are_shown {
         let message = Arc::make_mut(message);
         for file in &mut message.attachments {
             file.is_withheld = true;
         }
     }
+    are_shown
 }
 
 #[cfg(test)]

@@ -105,6 +105,15 @@ pub struct History {
     marks: Marks,
 }
 
+/// Which files a refusal is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WhichFiles {
+    /// Those of messages that no reply has followed: what came before one was taken.
+    Unanswered,
+    /// All.
+    All,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct TurnEntries {
     /// The first event that belongs to it.
@@ -238,14 +247,39 @@ impl History {
         self.marks.is_refused = false;
     }
 
-    /// Has no model be shown the files of its messages any more.
-    pub(super) fn withhold_files(&mut self) {
-        for entry in &mut self.entries {
+    /// Takes note of what the provider has said that the model of that name takes; whether that is news.
+    pub(super) fn learn_window(&mut self, model: &str, tokens: u64) -> bool {
+        let told = Some((model.to_owned(), tokens));
+        let is_new = self.limits.told != told;
+        if is_new {
+            self.limits.told = told;
+            self.tokens = self.tokens_with(&self.marks);
+        }
+        is_new
+    }
+
+    /// About how many tokens a call has that holds this and `waiting` tokens of messages.
+    pub(super) fn call_tokens(&self, waiting: u64) -> u64 {
+        let sum = self.tokens + waiting + self.limits.fixed_tokens;
+        sum.saturating_mul(self.marks.percent) / 100
+    }
+
+    /// Has no model be shown the files of its messages any more: of those since the last reply, or of all. Whether
+    /// there were any.
+    pub(super) fn withhold_files(&mut self, which: WhichFiles) -> bool {
+        let is_reply = |entry: &Entry| matches!(entry, Entry::Assistant(_));
+        let from = match which {
+            WhichFiles::Unanswered => self.entries.iter().rposition(is_reply).unwrap_or(0),
+            WhichFiles::All => 0,
+        };
+        let mut are_any = false;
+        for entry in self.entries.range_mut(from..) {
             if let Entry::User(message) = entry {
-                files::withhold(message);
+                are_any |= files::withhold(message);
             }
         }
         self.tokens = self.tokens_with(&self.marks);
+        are_any
     }
 
     /// Makes it less if it is too much for the session's model, with `waiting` tokens of messages

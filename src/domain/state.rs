@@ -16,11 +16,11 @@ use crate::domain::event::{
     SessionStart, Status, ToolCall, ToolOutput, Trigger, Usage, UserMessage,
 };
 use crate::domain::files;
-use crate::domain::history::{Conversation, Entry, History, tokens_of};
+use crate::domain::history::{Conversation, Entry, History, WhichFiles, tokens_of};
 use crate::domain::ids::{AwaitedId, CallId, MessageId, Seq, TurnId};
 use crate::domain::message::Message;
 use crate::domain::time::Timestamp;
-use crate::domain::window::{Limits, Marks};
+use crate::domain::window::{Limits, Marks, tokens_of_bytes};
 
 /// The last message to a model that was cut off: providers want one of a person there. It is not
 /// logged, as nobody said it.
@@ -348,23 +348,56 @@ impl SessionState {
         self.history_from.take_if(|from| record.seq.next() >= *from);
     }
 
+    /// Withholds what the model has not answered yet: what it was shown before that, it has taken. Only where there
+    /// is no such file, it is one of those, which another model may have taken.
+    fn withhold_files(&mut self) {
+        let mut are_any = self.history.withhold_files(WhichFiles::Unanswered);
+        for unseen in &mut self.inbox {
+            are_any |= files::withhold(&mut unseen.message);
+        }
+        if !are_any {
+            self.history.withhold_files(WhichFiles::All);
+        }
+    }
+
+    /// Takes note of what a provider has said that the model of that name takes, its answer included.
+    pub fn learn_window(&mut self, model: &str, tokens: u64) {
+        if self.history.learn_window(model, tokens) {
+            let waiting = self.waiting_tokens(Seq(u64::MAX));
+            self.history.settle(waiting, self.summary.model.as_deref());
+        }
+    }
+
+    /// Our own count of a reply of so many bytes, to a call that held all up to event `input_seq`.
+    pub fn estimated_usage(&self, input_seq: Seq, reply_bytes: usize) -> Usage {
+        let prompt = self.history.call_tokens(self.waiting_tokens(input_seq));
+        Usage {
+            estimated: true,
+            ..Usage::new(prompt, tokens_of_bytes(reply_bytes))
+        }
+    }
+
+    /// What messages up to event `last` that wait add to a prompt.
+    fn waiting_tokens(&self, last: Seq) -> u64 {
+        let waiting = self.inbox.iter().filter(|one| one.seq <= last);
+        let waiting = waiting.map(|unseen| &unseen.message);
+        tokens_of(waiting, self.history.limits())
+    }
+
     /// Learns from a reply how long the prompt was that it answers.
     fn learn(&mut self, event: &Event) {
         let Event::AssistantResponse(reply) = event else {
             return;
         };
-        let sent = self.inbox.iter().filter(|one| one.seq <= reply.input_seq);
-        let sent = sent.map(|unseen| &unseen.message);
-        let waiting = tokens_of(sent, self.history.limits());
-        if let Some(usage) = reply.usage {
+        let waiting = self.waiting_tokens(reply.input_seq);
+        if let Some(usage) = reply.usage.filter(|usage| !usage.estimated) {
             self.history.learn(waiting, usage);
         }
     }
 
     /// Keeps the conversation within its limits. A replay is told what came of that.
     fn make_room(&mut self, event: &Event) {
-        let waiting = self.inbox.iter().map(|unseen| &unseen.message);
-        let waiting = tokens_of(waiting, self.history.limits());
+        let waiting = self.waiting_tokens(Seq(u64::MAX));
         let model = self.summary.model.as_deref();
         if matches!(event, Event::SessionChanged { model: Some(_), .. }) {
             self.history.forget_model();
@@ -442,11 +475,7 @@ impl SessionState {
                 self.release_all();
                 self.end_turn(record.seq);
             }
-            Event::Error { code, .. } if code == FILES_WITHHELD => {
-                self.history.withhold_files();
-                let waiting = self.inbox.iter_mut();
-                waiting.for_each(|unseen| files::withhold(&mut unseen.message));
-            }
+            Event::Error { code, .. } if code == FILES_WITHHELD => self.withhold_files(),
             Event::SessionStart(_)
             | Event::SilentMessage { .. }
             | Event::StatusChange { .. }

@@ -45,6 +45,8 @@ pub struct Limits {
     pub history_tokens: u64,
     /// How much the model takes without its answer, where somebody says so.
     pub input_tokens: Option<u64>,
+    /// A model whose provider has said what it takes with its answer, by its name.
+    pub told: Option<(String, u64)>,
     /// How long its answers may be.
     pub output_tokens: Option<u64>,
     /// The model, unless the session has another.
@@ -129,6 +131,7 @@ impl Limits {
             history_tokens: 0,
             // A sum that leaves room for the multiplications.
             input_tokens: Some(u64::MAX >> 16),
+            told: None,
             output_tokens: None,
             model: String::new(),
             fixed_tokens: 0,
@@ -166,14 +169,22 @@ impl Limits {
 
     /// What the model takes without its answer.
     fn taken(&self, model: Option<&str>) -> u64 {
-        if let Some(tokens) = self.input_tokens {
-            return tokens.min(u64::MAX >> 16);
+        let model = model.unwrap_or(&self.model);
+        let said = self.input_tokens.map(|tokens| tokens.min(u64::MAX >> 16));
+        let told = self.told.as_ref().filter(|(name, _)| name == model);
+        if let (Some(tokens), None) = (said, told) {
+            return tokens;
         }
-        let whole = models::context_tokens(model.unwrap_or(&self.model));
+        let whole = told.map_or_else(|| models::context_tokens(model), |(_, tokens)| *tokens);
         // What every message is wrapped in is not known to the byte.
         let spare = whole / 20;
         let answer = self.output_tokens.unwrap_or(OUTPUT_TOKENS).min(whole / 4);
-        whole - spare - answer
+        (whole - spare - answer).min(said.unwrap_or(u64::MAX))
+    }
+
+    /// The room for a conversation of which nothing was counted yet.
+    pub fn room_tokens(&self) -> u64 {
+        self.budget(None, &Marks::default()).most
     }
 
     /// `Some` when the prompt and the tools alone fill the window of `model`: it could be told
@@ -204,7 +215,7 @@ impl Limits {
     }
 
     /// About how many tokens a file of a message takes.
-    pub(super) fn tokens_of_file(&self, file: &Attachment) -> u64 {
+    pub fn tokens_of_file(&self, file: &Attachment) -> u64 {
         let shown = match self.sight.showing(file) {
             Showing::Image => self.sight.image_tokens(file),
             Showing::Pdf => (file.bytes / PDF_TOKEN_BYTES).min(PDF_TOKENS_MAX),
@@ -325,7 +336,7 @@ pub fn truncated(text: &str, bytes_max: usize, how: Truncation) -> Cow<'_, str> 
 }
 
 /// Names a result to the model without showing it; where that would be longer, the result as it is.
-pub(super) fn masked<'t>(tool_name: &str, content: &'t str, bytes: usize) -> Cow<'t, str> {
+pub fn masked<'t>(tool_name: &str, content: &'t str, bytes: usize) -> Cow<'t, str> {
     let mask = format!("[result of {tool_name}, {bytes} bytes, left out]");
     if mask.len() < content.len() {
         Cow::Owned(mask)

@@ -16,6 +16,7 @@ pub(in crate::engine) fn limits(agent: &Agent) -> Limits {
     Limits {
         history_tokens: spec.session.max_history_tokens,
         input_tokens: spec.model.main.settings.max_input_tokens,
+        told: None,
         output_tokens: spec.model.main.settings.max_output_tokens,
         model: spec.model.main.name.clone(),
         fixed_tokens: tokens_of_bytes(fixed_bytes(agent)),

@@ -106,8 +106,13 @@ pub(super) fn turn_end(live: &Live, ending: Ending) -> Vec<Event> {
         Outcome::Cancelled => FinishReason::Cancelled,
         Outcome::Failed => FinishReason::Error,
     };
-    events.extend(partial_reply(live, finish_reason));
-    events.push(ending.event(turn.id.clone(), turn.usage));
+    let kept = partial_reply(live, finish_reason);
+    let mut usage = turn.usage;
+    if let Some(used) = kept.as_ref().and_then(|one| one.as_reply()?.usage) {
+        usage.add(used);
+    }
+    events.extend(kept);
+    events.push(ending.event(turn.id.clone(), usage));
     events
 }
 
@@ -159,7 +164,13 @@ pub(super) fn partial_reply(live: &Live, finish_reason: FinishReason) -> Option<
         input_seq: reply.input_seq,
         content: Arc::clone(&reply.text),
         tool_calls: Vec::new(),
-        usage: None,
+        // Of a reply that breaks off nobody says what it has used, and it is paid for.
+        usage: reply.price.map(|price| {
+            let used = live
+                .state
+                .estimated_usage(reply.input_seq, reply.text.len());
+            used.priced(Some(price))
+        }),
         finish_reason,
         continues: continued(&live.state),
         provider_data: None,

@@ -331,6 +331,11 @@ pub(super) fn error_text(document: &Value) -> Option<String> {
         }
         _ => message,
     };
+    // llama.cpp's place for what the model takes.
+    let message = match error["n_ctx"].as_u64() {
+        Some(tokens) => format!("{message} (n_ctx: {tokens})"),
+        None => message,
+    };
     match error.pointer("/metadata/raw").and_then(Value::as_str) {
         Some(raw) => Some(format!("{message}: {raw}")),
         None => Some(message),

@@ -1,7 +1,7 @@
 //! Models: messages in, deltas out. No sessions in here.
 //!
 //! `providers` asks a provider and tries again or elsewhere (`retry`, after what `waits` reads of a refusal), at the address and with the
-//! key that `settings` allows, as `domain::quirks` knows that it wants to be asked, and otherwise if it refuses (`mend`); `call` makes one request, over what `connections` lends it,
+//! key that `settings` allows, as `domain::quirks` knows that it wants to be asked, and otherwise if it refuses (`mend`), a fallback with as much as it takes (`fitting`); `call` makes one request, over what `connections` lends it,
 //! which `canceller` ends (`transport` is what it asks more of ureq's connections); the body of an answer
 //! (`answer_body`) is split into events (`framing`) and its characters are joined (`halves`), and `openai`, `responses`, `anthropic` or `ollama`
 //! decodes it (`dialect`) for the caller's sink (`handover`). `echo` needs none of that.
@@ -16,6 +16,7 @@ mod connections;
 mod dialect;
 mod echo;
 mod error;
+mod fitting;
 mod framing;
 mod halves;
 mod handover;
@@ -36,6 +37,7 @@ mod servers;
 pub mod settings;
 mod tool_text;
 mod transport;
+pub mod unsent;
 mod waits;
 
 use serde_json::Value;

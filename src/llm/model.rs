@@ -11,7 +11,7 @@ use crate::domain::code::NoticeCode;
 use crate::domain::event::{Attachment, FinishReason, ToolCall, Usage};
 use crate::domain::ids::CallId;
 use crate::domain::message::Message;
-use crate::domain::spec::ModelSpec;
+use crate::domain::spec::{ModelChoice, ModelSpec};
 use crate::domain::state::CONTINUE_INSTRUCTION;
 use crate::llm::error::{LlmError, SinkError};
 
@@ -20,6 +20,11 @@ pub trait Models: Send + Sync {
     /// The model that `spec` describes, with its fallbacks. Costs next to nothing and does no
     /// I/O; a missing key is only said when the model is called.
     fn model(&self, spec: &ModelSpec) -> Box<dyn Model>;
+
+    /// How many tokens the model takes, its answer included, where its provider has said so since the start.
+    fn window(&self, _choice: &ModelChoice) -> Option<u64> {
+        None
+    }
 
     /// Gives them a timer, by which to end what they keep between turns.
     fn set_timer(&self, _timer: &TimerHandle) {}

@@ -34,6 +34,8 @@ const WORDINGS: &[&[&str]] = &[
     &["range of input length should be"],               // DashScope, Qwen, Xunfei
     &["prompt 超长"],                                    // z.ai 1261
     &["max tokens allowed", "tokens in request"],       // Cohere: "too many tokens: total number of tokens … "
+    &["exceed the configured limit"],                   // OpenAI responses
+    &["inputs tokens", "must be <="],                   // Text Generation Inference, Together
     &["too many tokens"], &["token limit exceeded"],    // anybody, if none of OTHERWISE stands there
 ];
 /// Where one of these stands, nothing of the above is meant.
@@ -48,6 +50,70 @@ const OTHERWISE: &[&str] = &[
     "(tpm)",
     "tokens per",
 ];
+
+/// What stands before the number of tokens that a model takes, in lower case; of several the first counts.
+const BEFORE_LIMIT: &[&str] = &[
+    "maximum context length",
+    "maximum model length",
+    "context length of",
+    "context length is",
+    "context length (",
+    "context window of",
+    "context window is",
+    "context window (",
+    "context size of",
+    "context size is",
+    "context size (",
+    "n_ctx",
+    "num_ctx",
+    "tokens allowed",
+    "prompt length is",
+    "prompt length of",
+    "allowed input length of",
+    "input length should be [1",
+    "exceeds the limit of",
+    "configured limit of",
+    "token limit:",
+    "token limit of",
+    "cannot exceed",
+    "must be <=",
+    "exceed context limit",
+    "maximum:",
+];
+/// How far it may stand from that.
+const GAP_BYTES: usize = 10;
+/// Less is no model's: it is a code, or the number of something else.
+const LIMIT_MIN: u64 = 256;
+
+/// How many tokens the model takes, as a refusal for the length of a conversation says.
+pub(super) fn limit_in(words: &str) -> Option<u64> {
+    let words = words.to_ascii_lowercase();
+    // `5000 tokens > 4096 maximum`, `3000 + 2000 > 4096`
+    let compared = words
+        .split_once(" > ")
+        .and_then(|(_, rest)| number(rest, 0));
+    let named = || {
+        BEFORE_LIMIT.iter().find_map(|phrase| {
+            let mut places = words.match_indices(phrase);
+            places.find_map(|(at, _)| number(&words[at + phrase.len()..], GAP_BYTES))
+        })
+    };
+    // `131072 maximum context length`
+    let before = || {
+        let (head, _) = words.split_once(" maximum context length")?;
+        number(head.rsplit(' ').next()?, 0)
+    };
+    compared.or_else(before).or_else(named)
+}
+
+/// The number that begins within so many bytes of `text`.
+fn number(text: &str, gap: usize) -> Option<u64> {
+    let start = text.find(|c: char| c.is_ascii_digit())?;
+    let digits = |c: &char| c.is_ascii_digit() || matches!(c, ',' | '_');
+    let digits: String = text[start..].chars().take_while(digits).collect();
+    let number: u64 = digits.replace([',', '_'], "").parse().ok()?;
+    (start <= gap && number >= LIMIT_MIN).then_some(number)
+}
 
 /// A provider's words say that the conversation is too long; most have no code for it.
 pub(super) fn is_told_in(words: &str) -> bool {
@@ -156,6 +222,111 @@ mod tests {
             assert_eq!(error.code(), FailureCode::ContextOverflow, "{words}");
             assert!(!error.is_retryable());
             assert!(error.to_string().contains(words), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_the_model_takes_is_read_from_the_words() {
+        for (words, expected) in [
+            (
+                "This model's maximum context length is 128000 tokens. However, your messages resulted in 130001 tokens.",
+                Some(128_000),
+            ),
+            (
+                "prompt is too long: 201235 tokens > 200000 maximum",
+                Some(200_000),
+            ),
+            (
+                "input length and `max_tokens` exceed context limit: 190000 + 20000 > 200000",
+                Some(200_000),
+            ),
+            (
+                "the request exceeds the available context size (4096 tokens), try increasing it",
+                Some(4_096),
+            ),
+            (
+                "the request exceeds the available context size, try increasing it (n_ctx: 8192)",
+                Some(8_192),
+            ),
+            (
+                "The input token count (1196265) exceeds the maximum number of tokens allowed (1048575)",
+                Some(1_048_575),
+            ),
+            (
+                "This model's maximum prompt length is 131072 but the request contains 537812 tokens",
+                Some(131_072),
+            ),
+            (
+                "Input length 300000 exceeds the maximum allowed input length of 262144 tokens.",
+                Some(262_144),
+            ),
+            (
+                "The input (140000 tokens) is longer than the model's context length (131072 tokens).",
+                Some(131_072),
+            ),
+            (
+                "prompt token count of 130000 exceeds the limit of 128000",
+                Some(128_000),
+            ),
+            (
+                "Trying to keep the first 6269 tokens when context the overflows. However, the model is loaded with context length of only 4096 tokens",
+                Some(4_096),
+            ),
+            (
+                "Your request exceeded model token limit: 262144 (requested: 300000)",
+                Some(262_144),
+            ),
+            (
+                "Prompt contains 140000 tokens and 0 draft tokens, too large for model with 131072 maximum context length",
+                Some(131_072),
+            ),
+            (
+                "Prompt has 70000 tokens, but the configured context size is 65,536 tokens",
+                Some(65_536),
+            ),
+            ("Range of input length should be [1, 129024]", Some(129_024)),
+            (
+                "Requested token count exceeds the model's maximum context length of 131072 tokens",
+                Some(131_072),
+            ),
+            (
+                "Input length (265330) exceeds model's maximum context length (262144).",
+                Some(262_144),
+            ),
+            (
+                "The prompt (total length 9000) is longer than the maximum model length of 8192",
+                Some(8_192),
+            ),
+            (
+                "the number of tokens to keep from the initial prompt is greater than n_ctx (8192)",
+                Some(8_192),
+            ),
+            (
+                "Input tokens exceed the configured limit of 272000 tokens. Your messages resulted in 300000 tokens.",
+                Some(272_000),
+            ),
+            (
+                "`inputs` tokens + `max_new_tokens` must be <= 4097. Given: 4000 `inputs` tokens",
+                Some(4_097),
+            ),
+            (
+                "total number of tokens in the prompt cannot exceed 4081 - received 5000",
+                Some(4_081),
+            ),
+            // A code, the length of the request, and nothing at all.
+            ("invalid params, context window exceeds limit (2013)", None),
+            (
+                "prompt too long; exceeded max context length by 5000 tokens",
+                None,
+            ),
+            (
+                "maximum context length exceeded: you requested 9000 tokens",
+                None,
+            ),
+            ("Your input exceeds the context window of this model.", None),
+            ("Input is too long for requested model.", None),
+        ] {
+            assert_eq!(limit_in(words), expected, "{words}");
         }
     }
 

@@ -27,7 +27,7 @@ use crate::llm::servers::Servers;
 use crate::llm::settings::Destination;
 use crate::llm::{
     Cancel, LlmError, Model, ModelReply, Models, OnOverflow, Request, Sink, ToolChoice, anthropic,
-    echo, images, ollama, openai, responses, retry, tool_text,
+    echo, fitting, images, ollama, openai, overflow, responses, retry, tool_text,
 };
 
 pub use crate::llm::settings::ProviderSettings;
@@ -70,9 +70,23 @@ impl Models for Providers {
         })
     }
 
+    fn window(&self, choice: &ModelChoice) -> Option<u64> {
+        told_window(&self.settings, &self.servers, choice)
+    }
+
     fn set_timer(&self, timer: &TimerHandle) {
         self.connections.set_timer(timer);
     }
+}
+
+/// What the model takes, as its provider has said.
+fn told_window(
+    settings: &ProviderSettings,
+    servers: &Servers,
+    choice: &ModelChoice,
+) -> Option<u64> {
+    let destination = settings.destination(choice).ok()?;
+    servers.window(&destination.origin, &choice.name)
 }
 
 /// A model and its fallbacks, for one turn.
@@ -114,10 +128,22 @@ impl Model for ModelWithFallbacks {
                 result => return result,
             };
             let label = choice.label();
-            sink.notice(
-                NoticeCode::Fallback,
-                format!("{error}; asking {label} instead"),
+            let shorter = fitting::fitting(
+                request,
+                choice,
+                told_window(&self.settings, &self.servers, choice),
             );
+            let how = match &shorter {
+                Some(shorter) => format!(
+                    ", with the latest {} of {} messages",
+                    shorter.messages.len(),
+                    request.messages.len()
+                ),
+                None => String::new(),
+            };
+            let words = format!("{error}; asking {label} instead{how}");
+            sink.notice(NoticeCode::Fallback, words);
+            let request = shorter.as_ref().unwrap_or(request);
             result = self.ask_patiently(choice, request, deadline, &mut sink);
             if result.is_ok() || sink.has_begun() {
                 sink.notice(NoticeCode::Fallback, format!("answered by {label}"));
@@ -227,6 +253,11 @@ impl ModelWithFallbacks {
                 },
             },
         };
+        if let Err(LlmError::ContextOverflow { message, .. }) = &answer
+            && let Some(tokens) = overflow::limit_in(message)
+        {
+            servers.keep_window(&destination.origin, name, tokens);
+        }
         if matches!(answer, Err(LlmError::Cancelled)) {
             // What came is kept; what fails otherwise is asked for again.
             let held = sink.take_held();
@@ -280,14 +311,7 @@ impl ModelWithFallbacks {
         loop {
             let mut quirks = choice.quirks(destination.is_own);
             mendings.iter().for_each(|one| quirks.mend(*one));
-            let (body, mut decoder) = ModelWithFallbacks::dialect(
-                &seeing,
-                destination,
-                request,
-                &quirks,
-                mendings,
-                &card,
-            )?;
+            let (body, mut decoder) = ask(&seeing, destination, request, &quirks, mendings, &card)?;
             let body_bytes = body.len();
             if let Some((bytes, error)) = refused.take() {
                 let last = mendings.last().copied();
@@ -395,46 +419,49 @@ impl ModelWithFallbacks {
             }
         }
     }
+}
 
-    fn dialect(
-        choice: &ModelChoice,
-        destination: &Destination,
-        request: &Request,
-        quirks: &Quirks,
-        mendings: &[Mending],
-        card: &ModelCard,
-    ) -> Result<(Vec<u8>, Box<dyn Decoder>), LlmError> {
-        let label = choice.label();
-        let asked = AskedModel {
-            choice,
-            label: &label,
-            quirks,
-            mendings,
-        };
-        let too_long = |message| LlmError::ContextOverflow {
-            provider: choice.provider.clone(),
-            message,
-        };
-        Ok(match destination.dialect {
-            Dialect::Anthropic => (
-                json(request, &anthropic::MessagesBody::new(request, &asked)),
-                Box::new(anthropic::MessagesDecoder::default()),
-            ),
-            Dialect::Responses => (
-                json(request, &responses::ResponsesBody::new(request, &asked)),
-                Box::new(responses::ResponsesDecoder::default()),
-            ),
-            Dialect::Ollama => {
-                let body = ollama::OllamaBody::new(request, &asked, card).map_err(too_long)?;
-                let decoder = ollama::OllamaDecoder::default();
-                (json(request, &body), Box::new(decoder))
-            }
-            Dialect::OpenAi | Dialect::Echo => (
-                json(request, &openai::ChatBody::new(request, &asked)),
-                Box::new(openai::ChatDecoder::default()),
-            ),
-        })
-    }
+/// What is sent in the dialect of `destination`, and what reads the answer.
+///
+/// Errors: [`LlmError::ContextOverflow`], where that is known beforehand.
+pub(super) fn ask(
+    choice: &ModelChoice,
+    destination: &Destination,
+    request: &Request,
+    quirks: &Quirks,
+    mendings: &[Mending],
+    card: &ModelCard,
+) -> Result<(Vec<u8>, Box<dyn Decoder>), LlmError> {
+    let label = choice.label();
+    let asked = AskedModel {
+        choice,
+        label: &label,
+        quirks,
+        mendings,
+    };
+    let too_long = |message| LlmError::ContextOverflow {
+        provider: choice.provider.clone(),
+        message,
+    };
+    Ok(match destination.dialect {
+        Dialect::Anthropic => (
+            json(request, &anthropic::MessagesBody::new(request, &asked)),
+            Box::new(anthropic::MessagesDecoder::default()),
+        ),
+        Dialect::Responses => (
+            json(request, &responses::ResponsesBody::new(request, &asked)),
+            Box::new(responses::ResponsesDecoder::default()),
+        ),
+        Dialect::Ollama => {
+            let body = ollama::OllamaBody::new(request, &asked, card).map_err(too_long)?;
+            let decoder = ollama::OllamaDecoder::default();
+            (json(request, &body), Box::new(decoder))
+        }
+        Dialect::OpenAi | Dialect::Echo => (
+            json(request, &openai::ChatBody::new(request, &asked)),
+            Box::new(openai::ChatDecoder::default()),
+        ),
+    })
 }
 
 /// Whether what the model prints is to be looked at.

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use crate::base::lock::lock;
+use crate::domain::providers::Origin;
 use crate::llm::ollama::ModelCard;
 
 /// How long what is known of a model holds: it may be made anew under its name …
@@ -21,6 +22,8 @@ pub(super) struct Servers {
     cards: Mutex<HashMap<(String, String), (Instant, ModelCard)>>,
     /// Models, by the address of their chats and their names, that are asked by Responses.
     by_responses: Mutex<HashSet<(String, String)>>,
+    /// What models take, by host and name, as they have said in a refusal.
+    windows: Mutex<HashMap<(String, String), u64>>,
     /// Addresses where nothing speaks OpenAI's newer interface.
     without_responses: Mutex<HashSet<String>>,
 }
@@ -45,6 +48,21 @@ impl Servers {
             None => SILENCE_AGE_MAX,
         };
         cards.insert(key, (Instant::now() + age, card.unwrap_or_default()));
+    }
+
+    /// What the model takes, its answer included, as `host` has said.
+    pub(super) fn window(&self, host: &Origin, model: &str) -> Option<u64> {
+        let key = (host.to_string(), model.to_owned());
+        lock(&self.windows).get(&key).copied()
+    }
+
+    /// Remembers that.
+    pub(super) fn keep_window(&self, host: &Origin, model: &str, tokens: u64) {
+        let mut windows = lock(&self.windows);
+        if windows.len() >= KEPT_MAX {
+            windows.clear();
+        }
+        windows.insert((host.to_string(), model.to_owned()), tokens);
     }
 
     /// The model whose chats go to `url` is asked by Responses.

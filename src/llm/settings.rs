@@ -12,9 +12,9 @@ use std::fmt;
 use std::time::Duration;
 
 use ureq::Proxy;
-use ureq::http::Uri;
 use url::{Url, form_urlencoded};
 
+use crate::base::proxy::Proxies;
 use crate::base::tls::Roots;
 use crate::domain::providers::{Described, Dialect, KNOWN, KeySource, Origin, ollama_base_url};
 use crate::domain::secret::{Secret, is_secret_field};
@@ -302,15 +302,8 @@ impl ProviderSettings {
 
     /// The proxy on the way to `url`: none helps on this machine.
     fn proxy_to(&self, origin: &Origin, url: &Url) -> Option<Proxy> {
-        let uri: Option<Uri> = url.as_str().parse().ok();
-        let is_excepted = |proxy: &Proxy| uri.as_ref().is_some_and(|uri| proxy.is_no_proxy(uri));
-        let proxy = if origin.is_https() {
-            self.proxies.https.as_ref()
-        } else {
-            self.proxies.http.as_ref()
-        };
-        let used = proxy.filter(|proxy| !origin.is_loopback() && !is_excepted(proxy));
-        used.cloned()
+        let proxy = self.proxies.to(url.as_str());
+        proxy.filter(|_| !origin.is_loopback()).cloned()
     }
 
     /// Whose certificates count where `provider` is asked.
@@ -636,54 +629,6 @@ fn endpoint_url(mut base_url: Url, usual_path: &str, dialect: Dialect) -> Url {
     base_url.set_path(&path);
     base_url.set_fragment(None);
     base_url
-}
-
-/// The proxies on the way to others, by how those are asked.
-#[derive(Debug, Clone, Default)]
-pub struct Proxies {
-    /// To what is asked by https.
-    pub https: Option<Proxy>,
-    /// To what is asked in the clear.
-    pub http: Option<Proxy>,
-}
-
-impl Proxies {
-    /// One for all.
-    pub fn all(proxy: Proxy) -> Proxies {
-        Proxies {
-            https: Some(proxy.clone()),
-            http: Some(proxy),
-        }
-    }
-
-    fn from_env(lookup: &impl Fn(&str) -> Option<String>) -> Proxies {
-        Proxies {
-            https: proxy_from(lookup, "HTTPS_PROXY"),
-            http: proxy_from(lookup, "HTTP_PROXY"),
-        }
-    }
-}
-
-/// The proxy that this variable of the environment names, or else the one for all. One that makes no
-/// sense is left out.
-fn proxy_from(lookup: &impl Fn(&str) -> Option<String>, name: &str) -> Option<Proxy> {
-    let either = |name: &str| lookup(name).or_else(|| lookup(&name.to_lowercase()));
-    let text = either(name).or_else(|| either("ALL_PROXY"))?;
-    let plain = Proxy::new(text.trim()).ok()?;
-    let mut proxy = Proxy::builder(plain.protocol())
-        .host(plain.host())
-        .port(plain.port())
-        .resolve_target(plain.resolve_target());
-    if let Some(username) = plain.username() {
-        proxy = proxy.username(username);
-    }
-    if let Some(password) = plain.password() {
-        proxy = proxy.password(password);
-    }
-    for exception in either("NO_PROXY").unwrap_or_default().split(',') {
-        proxy = proxy.no_proxy(exception.trim());
-    }
-    proxy.build().ok()
 }
 
 mod way;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::base::child::{self, End, NoMonitor, Prepared};
 use crate::base::os::ChildRules;
+use crate::base::proxy;
 use crate::base::text;
 use crate::base::tls::Roots;
 use crate::config::Config;
@@ -59,6 +60,11 @@ pub(crate) fn settings(
                 file.display()
             )),
         }
+    }
+    for name in proxy::unread(&environment) {
+        warnings.push(format!(
+            "nothing goes through the proxy of {name}: it cannot be read"
+        ));
     }
     for (provider, origin) in settings.unencrypted() {
         let variable = provider.base_url_variable();
@@ -268,6 +274,17 @@ mod tests {
             "{missing}"
         );
         assert!(missing.ends_with("none.key does not exist"), "{missing}");
+    }
+
+    #[test]
+    fn a_proxy_that_cannot_be_read_is_told_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("duragent.yaml");
+        let (_, warnings) = read(&file, "", &[("HTTPS_PROXY", "gopher://me:secret@a:1")]);
+        assert_eq!(
+            warnings,
+            ["nothing goes through the proxy of HTTPS_PROXY: it cannot be read"]
+        );
     }
 
     #[test]

@@ -16,12 +16,14 @@ use crate::base::yaml::problem::{Level, Problem};
 use crate::config::Config;
 use crate::domain::spec::AgentSpec;
 use crate::engine::{self, Agent, Agents as _};
+use crate::llm::unsent::unsent;
 use crate::policy::{Policies, check};
 use crate::tools::program_tools::ProgramTools;
 use crate::trust::WorkspaceTrust;
 use crate::workspace::loaded::{LoadedAgents, loaded_agents, read_agents};
 use crate::workspace::policy_files::{POLICY_FILE, PolicyFiles};
 use crate::workspace::programs::programs;
+use crate::workspace::providers;
 
 /// Of the agents of a server, as of the last time that they were read.
 pub(crate) struct Remarks {
@@ -106,7 +108,14 @@ pub(crate) fn of_home(config: &Config, home: &Path, trust: &Arc<WorkspaceTrust>)
         },
         ..Problem::of_file(home.join(AGENT_FILE), found.to_string())
     });
-    own.chain(long).collect()
+    let settings = providers::settings(config, |name| std::env::var(name).ok()).0;
+    let choices = std::iter::once(&spec.model.main).chain(&spec.model.fallbacks);
+    let unsent = choices.flat_map(|choice| unsent(&settings, choice));
+    let unsent = unsent.map(|said| Problem {
+        level: Level::Warning,
+        ..Problem::of_file(home.join(AGENT_FILE), said)
+    });
+    own.chain(long).chain(unsent).collect()
 }
 
 /// The rules in the policies of `agents`, who are all of a workspace, that no call of theirs fits or

@@ -16,6 +16,7 @@ use crate::engine::Agents as _;
 use crate::engine::turn::prompt as told;
 use crate::llm;
 use crate::llm::settings::ProviderSettings;
+use crate::llm::unsent::unsent;
 use crate::wire::{AgentBody, AgentListBody, BrokenAgentBody};
 use crate::workspace::loaded::{loaded_agents, read_agents};
 use crate::workspace::providers;
@@ -96,6 +97,9 @@ pub struct ShownModel {
     pub key: Option<String>,
     /// What it takes, in the words of files.
     pub sees: Vec<&'static str>,
+    /// Which of its settings are not sent, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_sent: Vec<String>,
     /// Why it cannot be asked, or is asked without its key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
@@ -192,6 +196,7 @@ impl ShownModel {
             host: way.as_ref().and_then(|way| way.host.clone()),
             key: way.and_then(|way| way.key),
             sees: Sight::of(choice).input.words(),
+            not_sent: unsent(settings, choice),
             note: note.or(withheld),
         }
     }

@@ -750,3 +750,17 @@ fn a_limit_of_cost_without_a_price_is_told() {
         "{said}"
     );
 }
+
+#[test]
+fn a_proxy_that_cannot_be_read_is_told_of_without_its_password() {
+    let workspace = Workspace::new();
+    workspace.config("server: {min_free_mb: 0, port: 0}\n");
+    workspace.echo_agent("echo");
+    let variables = [("HTTPS_PROXY", "gopher://me:secret@proxy.example:1")];
+    let complaints = complaints(&doctor(&workspace, &[], &variables)).join("\n");
+    assert!(
+        complaints.contains("nothing goes through the proxy of HTTPS_PROXY: it cannot be read"),
+        "{complaints}"
+    );
+    assert!(!complaints.contains("secret"), "{complaints}");
+}

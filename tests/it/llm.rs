@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded};
+use duragent::base::proxy::Proxies;
 use duragent::domain::code::NoticeCode;
 use duragent::domain::event::{AssistantResponse, FinishReason, ToolCall, ToolOutput, Usage};
 use duragent::domain::ids::{CallId, MessageId, Seq, TurnId};
@@ -14,7 +15,6 @@ use duragent::domain::providers::KNOWN;
 use duragent::domain::secret::Secret;
 use duragent::domain::spec::{ModelChoice, ModelSettings, ModelSpec, Provider};
 use duragent::llm::providers::{ProviderSettings, Providers};
-use duragent::llm::settings::Proxies;
 use duragent::llm::{
     Cancel, LlmError, Model, ModelReply, Models, RawToolCall, Request, Sink, SinkError, ToolChoice,
     ToolDefinition,

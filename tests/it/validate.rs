@@ -187,3 +187,20 @@ fn rules_that_fit_nothing_are_told_at_the_start() {
     }
     assert_eq!(server.log().matches("`builtin:wbe` never fits").count(), 1);
 }
+
+#[test]
+fn settings_that_are_not_sent_are_told_of_by_those_who_look_at_an_agent() {
+    let workspace = Workspace::new();
+    let model = "{provider: openai, name: gpt-5.6, temperature: 0.2, max_output_tokens: 99}";
+    workspace.agent("ada", &format!("  model: {model}\n"));
+    let said = "`temperature` is not sent: openai/gpt-5.6 takes its own alone";
+    for path in [".duragent/agents/ada", ".duragent/agents/ada/agent.yaml"] {
+        let output = run(&workspace, &["validate", path]);
+        assert!(out(&output).contains(said), "{output:?}");
+        assert_eq!(out(&output).matches("is not sent").count(), 1, "{output:?}");
+        assert!(output.status.success());
+    }
+    let shown = workspace.run(&["agent", "show", "ada", "--json"]);
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(shown["models"][0]["not_sent"], serde_json::json!([said]));
+}

@@ -176,7 +176,7 @@ fn a_file_counts_as_its_model_is_shown_it() {
         let mut history = History::new(limits, Seq(1), Marks::default());
         history.push(Entry::User(message));
         assert_eq!(history.tokens(), found);
-        history.withhold_files();
+        history.withhold_files(WhichFiles::All);
         let is_text = matches!(tokens, 1_000 | 2_500);
         assert_eq!(history.tokens(), if is_text { found } else { told + 4 });
     }

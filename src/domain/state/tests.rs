@@ -59,7 +59,7 @@ fn files_that_were_refused_are_withheld_from_then_on_and_those_that_come_later_a
         started,
         reply(2, 3, "?").event(),
         brings(3),
-        refused,
+        refused.clone(),
         brings(4),
     ];
     let mut state = SessionState::new(Limits::none());
@@ -73,7 +73,19 @@ fn files_that_were_refused_are_withheld_from_then_on_and_those_that_come_later_a
         _ => &[],
     });
     let withheld: Vec<bool> = files.map(|file| file.is_withheld).collect();
-    assert_eq!(withheld, [true, true, false]);
+    // What came before a reply was taken.
+    assert_eq!(withheld, [false, true, false]);
+    for expected in [[false, true, true], [true, true, true]] {
+        let seq = state.summary.last_seq.next().0;
+        state.apply(&record(seq, refused.clone()));
+        let messages = state.conversation();
+        let files = messages.iter().flat_map(|message| match message {
+            Message::User { attachments, .. } => attachments.as_slice(),
+            _ => &[],
+        });
+        let withheld: Vec<bool> = files.map(|file| file.is_withheld).collect();
+        assert_eq!(withheld, expected);
+    }
 }
 
 #[test]

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use crate::base::lock::lock;
-use crate::domain::event::{Record, Usage};
+use crate::domain::event::Record;
 use crate::domain::ids::{Seq, SessionId};
-use crate::domain::prices::Prices;
+use crate::domain::prices::{Price, Prices};
 use crate::domain::spec::LimitsSpec;
 use crate::domain::spend::{Reached, Tally, counts};
 use crate::domain::time::Timestamp;
@@ -47,9 +47,9 @@ impl Ledger {
         }
     }
 
-    /// What a call of that model has used, with what it costs.
-    pub(in crate::engine) fn priced(&self, model: &str, usage: Usage) -> Usage {
-        usage.priced(self.prices.of(model))
+    /// What that model takes.
+    pub(in crate::engine) fn price(&self, model: &str) -> Option<Price> {
+        self.prices.of(model)
     }
 
     fn account(&self, agent: &str) -> Arc<SpendingAccount> {

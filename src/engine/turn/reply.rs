@@ -58,6 +58,9 @@ impl Worker<'_> {
             return Ok(());
         };
         self.start_turn()?;
+        if events::continued(&self.live()?.state).is_none() {
+            self.reply_since = None;
+        }
         let allowance = self.session.parts.ledger.allowance(&agent)?;
         if let Some(Err(refused)) = allowance.map(|allowance| allowance.refuse_call()) {
             let failure = events::failure(FailureCode::LimitReached, refused.to_string());
@@ -82,7 +85,8 @@ impl Worker<'_> {
                 None => return Ok(()),
             }
         }
-        if let Err(error) = &result
+        // The newest, then all: those that it has taken before are the last ones suspected.
+        while let Err(error) = &result
             && (error.refuses_files() || matches!(error, LlmError::ContextOverflow { .. }))
             && let Some(plain) = self.withhold_files(&agent, &call, error)?
         {
@@ -122,8 +126,15 @@ impl Worker<'_> {
     fn prepare(&self, agent: &Agent) -> Result<Box<ModelCall>, Leave> {
         // What is withdrawn from the inbox is on disk before a call is made of it, or is not withdrawn.
         let _nobody_writes = self.session.log();
+        let mut model = agent.spec.model.clone();
         let mut live = self.live()?;
         live.called_with = live.last_seq();
+        if let Some(name) = &live.state.summary.model {
+            model.main.name.clone_from(name);
+        }
+        if let Some(tokens) = self.parts.models.window(&model.main) {
+            live.state.learn_window(&model.main.name, tokens);
+        }
         let before = mem::take(&mut live.told);
         let state = &live.state;
         let mut told = state.conversation_after(before);
@@ -132,11 +143,9 @@ impl Worker<'_> {
             session: Arc::clone(self.session),
             text_bytes_max: state.file_bytes_max(),
         };
-        let mut model = agent.spec.model.clone();
-        if let Some(name) = &state.summary.model {
-            model.main.name.clone_from(name);
-        }
         let rounds = state.turn.as_ref().map_or(0, |turn| turn.tool_rounds);
+        let spent = self.reply_since.map(|since| since.elapsed());
+        let spent = spent.unwrap_or_default();
         let may_use_tools = rounds < agent.spec.session.max_tool_iterations;
         Ok(Box::new(ModelCall {
             long_prompt: context_limits::long_prompt_for(agent, &model),
@@ -153,7 +162,7 @@ impl Worker<'_> {
                 } else {
                     ToolChoice::None
                 },
-                timeout: Some(agent.spec.session.llm_timeout),
+                timeout: Some(agent.spec.session.llm_timeout.saturating_sub(spent)),
                 reply_bytes: Some(self.reply_bytes(agent)),
                 cache_key: Some(self.session.id.to_string()),
                 files: Some(Arc::new(files)),
@@ -221,7 +230,7 @@ impl Worker<'_> {
             vec![Event::Error {
                 code: FILES_WITHHELD.to_owned(),
                 message: format!(
-                    "{error}; the model is told of the files so far, and not shown them any more"
+                    "{error}; the model is told of the files that came last, and not shown them any more"
                 ),
             }]
         })?;
@@ -236,6 +245,7 @@ impl Worker<'_> {
             .take()
             .unwrap_or_else(|| self.parts.models.model(&call.model));
         self.begin_journal(call)?;
+        self.reply_since.get_or_insert_with(Instant::now);
         if !self.allow_cancel(Some(model.canceller()))? {
             return Ok(Some(Err(LlmError::Cancelled)));
         }
@@ -278,8 +288,10 @@ impl Worker<'_> {
     /// Waits for room, and keeps what had come of a reply that found none. The rest of it is the
     /// next call's: a provider does not wait.
     #[inline(never)]
-    fn break_reply_off(&self, error: EngineError) -> Result<(), Leave> {
+    fn break_reply_off(&mut self, error: EngineError) -> Result<(), Leave> {
         self.wait_for_room(error)?;
+        // That was not the model's time.
+        self.reply_since = None;
         self.write(|live| events::broken_off(live, None))?;
         self.forget_journal()
     }
@@ -323,12 +335,11 @@ impl Worker<'_> {
         self.insist(|| Ok(self.journal()?.begin(&head).map_err(EngineError::from)?))?;
         let mut live = self.live()?;
         let continues = events::continued(&live.state);
-        live.in_flight = Some(InFlight::new(
-            call.message_id.clone(),
-            continues,
-            call.input_seq,
-            call.model.main.label(),
-        ));
+        let label = call.model.main.label();
+        let price = self.session.parts.ledger.price(&label);
+        let mut reply = InFlight::new(call.message_id.clone(), continues, call.input_seq, label);
+        reply.price = price;
+        live.in_flight = Some(reply);
         Ok(())
     }
 
@@ -355,7 +366,15 @@ impl Worker<'_> {
             let cut: Vec<CallId> = cut.map(|call| call.call_id.clone()).collect();
             let is_last = tool_calls.is_empty() && !has_unseen(state, call.input_seq);
             let ledger = &self.session.parts.ledger;
-            let used = reply.usage.map(|usage| ledger.priced(&reply.model, usage));
+            let price = ledger.price(&reply.model);
+            let estimated = || {
+                let calls = tool_calls.iter().map(|call| call.arguments.len());
+                let said = text.as_ref().map_or(0, |text| text.len()) + calls.sum::<usize>();
+                state.estimated_usage(call.input_seq, said)
+            };
+            // Nobody has to guess what costs nothing.
+            let used = reply.usage.or_else(|| price.map(|_| estimated()));
+            let used = used.map(|usage| usage.priced(price));
             let mut usage = turn.usage;
             usage.add(used.unwrap_or_default());
             let mut events = vec![Event::from(AssistantResponse {

@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, MutexGuard};
+use std::time::Instant;
 
 use crate::base::thread::panic_text;
 use crate::domain::code::FailureCode;
@@ -59,6 +60,8 @@ pub(in crate::engine) struct Worker<'a> {
     pub(in crate::engine) workdir: Option<PathBuf>,
     /// Kept between the calls of a turn, and its connection with it.
     pub(in crate::engine) model: Option<Box<dyn Model>>,
+    /// When the model was first asked for the reply in hand: what goes on with it has no time of its own.
+    pub(in crate::engine) reply_since: Option<Instant>,
 }
 
 /// What every worker works with, beside what its session does.
@@ -112,6 +115,7 @@ impl<'a> Worker<'a> {
                 .as_ref()
                 .map(PathBuf::from),
             model: None,
+            reply_since: None,
         }
     }
 

@@ -17,6 +17,7 @@ use crate::base::text;
 use crate::domain::event::{Event, OnDisconnect, Record, SaidBy};
 use crate::domain::history::Conversation;
 use crate::domain::ids::{MessageId, Seq, SessionId};
+use crate::domain::prices::Price;
 use crate::domain::state::{SessionState, Unseen};
 use crate::engine::watch::feed::{self, Feed, PIECE_BYTES};
 use crate::engine::watch::view::{PendingApproval, SessionView};
@@ -123,8 +124,10 @@ pub(in crate::engine) struct InFlight {
     /// The id that readers know it by: of a continued one, that of its first part.
     known_as: Arc<MessageId>,
     pub(in crate::engine) input_seq: Seq,
-    /// The model that was asked first.
+    /// The model that was asked first, …
     pub(in crate::engine) model: String,
+    /// … and what that takes, for an estimate of what a part of the reply has cost.
+    pub(in crate::engine) price: Option<Price>,
     /// All of it so far, kept once for all watchers.
     pub(in crate::engine) text: Arc<String>,
     /// Where each piece ends.
@@ -148,6 +151,7 @@ impl InFlight {
             message_id,
             input_seq,
             model,
+            price: None,
             text: Arc::default(),
             ends: Vec::new(),
         }

@@ -12,8 +12,9 @@ use frankenstein::client_ureq::Bot;
 use frankenstein::response::MethodResponse;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use ureq::{Agent, Proxy};
+use ureq::Agent;
 
+use crate::base::proxy::Proxies;
 use crate::base::random;
 use crate::base::tls;
 use crate::domain::providers::Origin;
@@ -45,9 +46,10 @@ impl BotClient {
         let host = api_url.unwrap_or(API_URL).trim_end_matches('/');
         // What is on this machine no proxy reaches, nor is it to see the token.
         let is_here = Origin::of(host).is_some_and(|origin| origin.is_loopback());
-        let proxy = Proxy::try_from_env().filter(|_| !is_here);
+        let proxies = Proxies::from_env(&|name| std::env::var(name).ok());
+        let proxy = proxies.to(host).filter(|_| !is_here);
         let config = Agent::config_builder()
-            .proxy(proxy)
+            .proxy(proxy.cloned())
             .http_status_as_error(false)
             .max_redirects(0)
             .max_idle_connections(1)

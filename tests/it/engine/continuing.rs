@@ -190,3 +190,27 @@ fn an_error_for_good_ends_the_turn_at_once() {
     assert_eq!(world.model.request_count(), 1);
     assert_eq!(endings(&world, &id), [FinishReason::Error]);
 }
+
+fn in_a_hurry(spec: &mut AgentSpec) {
+    spec.session.llm_timeout = Duration::from_secs(2);
+}
+
+#[test]
+fn what_goes_on_with_a_reply_has_no_time_of_its_own() {
+    let world = world(in_a_hurry);
+    let slow = || {
+        text("so far ")
+            .and_wait(Duration::from_millis(1_300))
+            .and_cut()
+    };
+    world.model.reply(slow()).then(slow());
+    world.model.default_reply(text("done"));
+    let id = world.session();
+    let items = read_all(&mut world.say(&id, "tell me"));
+    let Some(FeedEvent::Error { code, message }) = items.last().map(|item| &item.event) else {
+        panic!("{items:?}");
+    };
+    assert_eq!(code, "provider_timeout", "{message}");
+    // The next reply has all of it again.
+    assert_eq!(said(&read_all(&mut world.say(&id, "and now?"))), "done");
+}

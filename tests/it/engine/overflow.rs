@@ -121,3 +121,66 @@ fn each_message_that_is_refused_leaves_less_for_the_next() {
     let messages = world.model.requests().last().unwrap().messages().to_vec();
     assert!(messages.iter().any(|one| one["content"] == "at last"));
 }
+
+#[test]
+fn what_the_provider_says_that_it_takes_is_used_at_once_and_by_other_sessions() {
+    const REFUSAL: &str = "This model's maximum context length is 4096 tokens. However, your messages resulted in 20000 tokens.";
+    let world = world(|_| {});
+    let (id, other) = (world.session(), world.session());
+    talk(&world, &id, 16);
+    talk(&world, &other, 16);
+    world
+        .model
+        .reply(error(400, REFUSAL))
+        .then(text("short of it"));
+    assert_eq!(
+        said(&read_all(&mut world.say(&id, "and then?"))),
+        "short of it"
+    );
+    let sent = |world: &World| world.model.requests().last().unwrap().text.len();
+    // By guess it would be half of what was refused.
+    assert!(sent(&world) < 4 * 4_096, "{}", sent(&world));
+    let before = world.model.request_count();
+    world.model.reply(text("me too"));
+    assert_eq!(
+        said(&read_all(&mut world.say(&other, "and then?"))),
+        "me too"
+    );
+    assert!(sent(&world) < 4 * 4_096, "{}", sent(&world));
+    assert_eq!(world.model.request_count(), before + 1);
+}
+
+fn with_a_small_fallback(spec: &mut AgentSpec) {
+    with_fallback(spec);
+    spec.model.fallbacks[0].settings.max_input_tokens = Some(4_000);
+}
+
+#[test]
+fn a_fallback_that_takes_less_is_sent_what_fits_it() {
+    let world = world(with_a_small_fallback);
+    let id = world.session();
+    talk(&world, &id, 8);
+    world
+        .model
+        .reply(error(401, "no longer"))
+        .then(text("I can"))
+        .then(text("back again"));
+    let items = read_all(&mut world.say(&id, "and then?"));
+    assert_eq!(said(&items), "I can");
+    let told = items.iter().find_map(|item| match &item.event {
+        FeedEvent::Notice { code, message } if code == "fallback" => Some(message.as_str()),
+        _ => None,
+    });
+    assert!(told.unwrap().contains("with the latest"), "{told:?}");
+    read_all(&mut world.say(&id, "go on"));
+    let asked = world.model.requests();
+    let [.., refused, fitted, after] = &asked[..] else {
+        panic!("{}", asked.len());
+    };
+    assert_eq!(models(&world)[9], "gpt-long");
+    assert!(refused.text.len() > 2 * fitted.text.len());
+    assert!(fitted.text.len() < 4 * 4_000, "{}", fitted.text.len());
+    assert_eq!(fitted.last_message(), "and then?");
+    // The first model has its history still.
+    assert!(after.text.len() > refused.text.len());
+}

@@ -8,7 +8,10 @@ use duragent::domain::prices::{Cost, Price, Prices};
 use duragent::domain::spec::{AgentSpec, LimitsSpec};
 use duragent::domain::spend::Limit;
 
+use serde_json::json;
+
 use super::*;
+use crate::support::fake_model::{Step, raw};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -136,4 +139,66 @@ fn a_turn_that_spends_the_last_of_it_asks_the_model_no_more() {
     assert_eq!(code, "limit_reached");
     assert!(message.contains("cost_per_day"), "{message}");
     assert_eq!(world.model.request_count(), 1);
+}
+
+/// A reply whose provider counts nothing.
+fn uncounted(words: &str) -> Step {
+    let chunk = json!({"choices": [{"delta": {"content": words}}]});
+    raw(
+        "text/event-stream",
+        format!("data: {chunk}\n\ndata: [DONE]\n\n"),
+    )
+}
+
+#[test]
+fn a_reply_that_nobody_counted_is_estimated_and_says_so() {
+    let (world, _clock) = world(Some(3.0));
+    world.model.reply(uncounted(&"word ".repeat(400)));
+    let id = world.session();
+    let items = read_all(&mut world.say(&id, &"word ".repeat(2_000)));
+    let Some(FeedEvent::Done { usage, .. }) = items.last().map(|item| &item.event) else {
+        panic!("{items:?}");
+    };
+    // Four bytes a token: 10 kB that it was sent, and 2 kB that it said.
+    assert!((2_500..3_500).contains(&usage.prompt_tokens), "{usage:?}");
+    assert_eq!((usage.completion_tokens, usage.estimated), (500, true));
+    assert!(usage.cost > Some(Cost::new(7.5)), "{usage:?}");
+    let refused = world.sessions.submit(&id, message("one more"));
+    assert!(
+        matches!(refused, Err(EngineError::LimitReached { .. })),
+        "{refused:?}"
+    );
+    let log = world.log(&id);
+    let logged = log.iter().find_map(|record| record.event.as_reply()?.usage);
+    let line = serde_json::to_value(logged.unwrap()).unwrap();
+    assert_eq!(line["estimated"], true);
+}
+
+#[test]
+fn a_reply_that_breaks_off_is_estimated_and_what_is_counted_is_not() {
+    let (world, _clock) = world(None);
+    world
+        .model
+        .reply(text("so far ").and_cut())
+        .then(text("and done").usage(1_000, 100));
+    let id = world.session();
+    read_all(&mut world.say(&id, &"word ".repeat(800)));
+    let log = world.log(&id).into_iter();
+    let used: Vec<Usage> = log
+        .filter_map(|record| record.event.as_reply()?.usage)
+        .collect();
+    let [broken, whole] = used[..] else {
+        panic!("{used:?}");
+    };
+    assert!(broken.estimated && !whole.estimated, "{used:?}");
+    assert!(
+        broken.prompt_tokens >= 1_000 && broken.cost >= Some(Cost::new(1.0)),
+        "{broken:?}"
+    );
+    assert_eq!(whole.cost, Some(Cost::new(2.0)));
+    let shown = world.sessions.show(&id).unwrap().summary.usage;
+    assert!(
+        shown.estimated && shown.cost > Some(Cost::new(3.0)),
+        "{shown:?}"
+    );
 }

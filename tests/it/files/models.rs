@@ -249,6 +249,33 @@ fn a_file_that_is_refused_blocks_no_session() {
 }
 
 #[test]
+fn a_refusal_withholds_what_came_last_and_what_was_taken_before_only_if_that_does_not_help() {
+    for dialect in [Spoken::OpenAi, Spoken::Anthropic] {
+        let model = FakeModel::start();
+        let (server, session) = serve(&model, dialect, ", input: [text, image]");
+        let brings = |width: u32| {
+            let file = brought(&server, &session, "image/png", &png(width, 1));
+            let body = json!({"content": "look", "attachments": [{"file": file}]});
+            assert_eq!(say_with(&server, &session, &body).json()["content"], "ok");
+        };
+        model.default_reply(text("ok"));
+        brings(2);
+        model
+            .reply(error(400, "Could not process image"))
+            .then(text("ok"));
+        brings(3);
+        assert_eq!(server.say(&session, "and now?").status, 200);
+        // Another model may take none at all.
+        let refusal = || error(400, "image input is not supported");
+        model.reply(refusal()).then(refusal()).then(text("ok"));
+        brings(4);
+        let images = |asked: &Asked| asked.text.matches("iVBORw0KGgo").count();
+        let sent: Vec<usize> = model.requests().iter().map(images).collect();
+        assert_eq!(sent, [1, 2, 1, 1, 2, 1, 0], "{dialect:?}");
+    }
+}
+
+#[test]
 fn a_refusal_that_is_not_about_files_ends_its_turn() {
     let model = FakeModel::start();
     let (server, session) = serve(&model, Spoken::OpenAi, ", input: [image]");
