@@ -82,7 +82,7 @@ struct AnswerRest {
 pub(super) struct Post<'a> {
     pub(super) provider: &'a Provider,
     pub(super) url: &'a str,
-    pub(super) headers: &'a BTreeMap<String, String>,
+    pub(super) headers: BTreeMap<String, String>,
     pub(super) key: Option<&'a Secret>,
     /// What a provider may have quoted, and no error shows.
     pub(super) hidden: Vec<&'a Secret>,
@@ -283,7 +283,7 @@ impl Connection {
             .build()
             .content_type("application/json")
             .header("accept", accept);
-        for (name, value) in post.headers {
+        for (name, value) in &post.headers {
             request = request.header(name, value);
         }
         Ok(request.send(&post.body[..]))
@@ -397,7 +397,7 @@ pub(super) fn get(asked: &Post<'_>) -> Result<Vec<u8>, LlmError> {
         let agent = transport::agent(config, asked.roots.connector(), &Haste::default());
         let request = agent.get(asked.url).config().timeout_global(left).build();
         let mut request = request.header("accept", "application/json");
-        for (name, value) in asked.headers {
+        for (name, value) in &asked.headers {
             request = request.header(name, value);
         }
         let response = request

@@ -14,7 +14,6 @@ use crate::domain::spec::{ModelChoice, ModelInput, Provider};
 use crate::llm::LlmError;
 use crate::llm::call::{self, Post};
 use crate::llm::dialect::error_text;
-use crate::llm::providers::{headers, hidden};
 use crate::llm::settings::{Destination, KeyUse, ProviderSettings};
 
 /// The most pages of a list that are read: a thousand models each.
@@ -167,19 +166,10 @@ impl<'a> List<'a> {
     }
 
     fn get(&self, url: &Url) -> Result<Value, CatalogueError> {
-        let provider = &self.choice.provider;
-        let key = self.key.sent();
         let answer = call::get(&Post {
-            provider,
             url: url.as_str(),
-            headers: &headers(self.choice, &self.destination, key),
-            key,
-            hidden: hidden(self.choice, &self.destination, key),
-            body: Vec::new(),
-            proxy: self.destination.proxy.as_ref(),
-            roots: &self.destination.roots,
             deadline: Some(self.deadline),
-            is_whole: true,
+            ..self.destination.post(self.choice, self.key.sent())
         });
         let answer = answer.map_err(|error| self.explained(error))?;
         serde_json::from_slice(&answer).map_err(|error| {

@@ -19,6 +19,7 @@ use crate::llm::mend::place;
 use crate::llm::{AttachedFiles, LlmError, Request};
 
 /// A person's message as a model is given it.
+#[derive(Debug)]
 pub(super) struct UserParts<'a> {
     /// What was said, with the texts of files and a sentence on each that is not shown.
     pub(super) text: Cow<'a, str>,

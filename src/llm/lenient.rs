@@ -130,38 +130,14 @@ impl<T> Default for Lenient<T> {
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Lenient<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Lenient<T>, D::Error> {
-        deserializer.deserialize_any(LenientVisitor(PhantomData))
+        let mut found = None;
+        let take = |object| {
+            found = Some(object);
+            false
+        };
+        objects(deserializer, false, take)?;
+        Ok(Lenient(found))
     }
-}
-
-struct LenientVisitor<T>(PhantomData<T>);
-
-impl<'de, T: Deserialize<'de>> Visitor<'de> for LenientVisitor<T> {
-    type Value = Lenient<T>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Lenient<T>, A::Error> {
-        let object = T::deserialize(MapAccessDeserializer::new(map))?;
-        Ok(Lenient(Some(object)))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Lenient<T>, A::Error> {
-        while list.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Lenient(None))
-    }
-
-    nothing!(
-        Lenient(None),
-        visit_unit(),
-        visit_bool(bool),
-        visit_u64(u64),
-        visit_i64(i64),
-        visit_f64(f64),
-        visit_str(&str)
-    );
 }
 
 /// The objects of a list, or the one that stands in place of it.
@@ -176,8 +152,15 @@ impl<T> Default for Objects<T> {
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Objects<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Objects<T>, D::Error> {
-        let visitor = ObjectsVisitor(usize::MAX, PhantomData);
-        deserializer.deserialize_any(visitor).map(Objects)
+        let mut found = Vec::new();
+        let take = |object| {
+            // One place at first: where there is a token, there is one call.
+            found.reserve_exact(usize::from(found.is_empty()));
+            found.push(object);
+            true
+        };
+        objects(deserializer, true, take)?;
+        Ok(Objects(found))
     }
 }
 
@@ -193,45 +176,62 @@ impl<T> Default for First<T> {
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for First<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<First<T>, D::Error> {
-        let visitor = ObjectsVisitor(1, PhantomData);
-        let list = deserializer.deserialize_any(visitor)?;
-        Ok(First(list.into_iter().next()))
+        let mut found = None;
+        let take = |object| {
+            found = Some(object);
+            false
+        };
+        objects(deserializer, true, take)?;
+        Ok(First(found))
     }
 }
 
-/// Takes so many objects.
-struct ObjectsVisitor<T>(usize, PhantomData<T>);
+/// Hands over an object, or those of a list where `takes_lists`, until `take` wants no more.
+fn objects<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+    takes_lists: bool,
+    take: impl FnMut(T) -> bool,
+) -> Result<(), D::Error> {
+    deserializer.deserialize_any(ObjectsVisitor {
+        takes_lists,
+        take,
+        object: PhantomData,
+    })
+}
 
-impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectsVisitor<T> {
-    type Value = Vec<T>;
+struct ObjectsVisitor<T, F> {
+    takes_lists: bool,
+    take: F,
+    object: PhantomData<T>,
+}
+
+impl<'de, T: Deserialize<'de>, F: FnMut(T) -> bool> Visitor<'de> for ObjectsVisitor<T, F> {
+    type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a list")
+        f.write_str("an object")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<T>, A::Error> {
-        // One place at first: where there is a token, there is one choice, and one call.
-        let mut objects = Vec::new();
-        while objects.len() < self.0 {
+    fn visit_map<A: MapAccess<'de>>(mut self, map: A) -> Result<(), A::Error> {
+        (self.take)(T::deserialize(MapAccessDeserializer::new(map))?);
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<(), A::Error> {
+        let mut wants_more = self.takes_lists;
+        while wants_more {
             match list.next_element::<Lenient<T>>()? {
-                Some(element) => {
-                    objects.reserve_exact(usize::from(objects.is_empty()));
-                    objects.extend(element.0);
-                }
-                None => return Ok(objects),
+                Some(Lenient(Some(object))) => wants_more = (self.take)(object),
+                Some(Lenient(None)) => {}
+                None => return Ok(()),
             }
         }
         while list.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(objects)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Vec<T>, A::Error> {
-        let object = T::deserialize(MapAccessDeserializer::new(map))?;
-        Ok(vec![object])
+        Ok(())
     }
 
     nothing!(
-        Vec::new(),
+        (),
         visit_unit(),
         visit_bool(bool),
         visit_u64(u64),

@@ -220,11 +220,10 @@ pub(super) fn place(words: &str, name: &str) -> Option<usize> {
 impl Mending {
     /// The option that is left out, if one is.
     pub(super) fn left_out(self) -> Option<&'static str> {
-        match self {
-            Mending::Without(name) => Some(name),
-            Mending::NoThinking => Some("thinking"),
-            _ => None,
+        if let Mending::Without(name) = self {
+            return Some(name);
         }
+        (self == Mending::NoThinking).then_some("thinking")
     }
 
     /// It holds for every call of the model, and not for one conversation alone.

@@ -38,6 +38,7 @@ pub mod settings;
 mod tool_text;
 mod transport;
 pub mod unsent;
+mod user_content;
 mod waits;
 
 use serde_json::Value;

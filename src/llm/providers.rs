@@ -326,16 +326,10 @@ impl ModelWithFallbacks {
             }
             sink.begin_try(takes_printed_calls(choice, destination, request));
             let post = Post {
-                provider: &choice.provider,
-                url: &destination.url,
-                headers: &headers(choice, destination, key),
-                key,
-                hidden: hidden(choice, destination, key),
                 body,
-                proxy: destination.proxy.as_ref(),
-                roots: &destination.roots,
                 deadline,
                 is_whole: !quirks.streams || choice.settings.stream == Some(false),
+                ..destination.post(choice, key)
             };
             let answer = self
                 .connections
@@ -379,16 +373,10 @@ impl ModelWithFallbacks {
             return Ok(card);
         }
         let question = Post {
-            provider: &choice.provider,
             url: &url,
-            headers: &headers(choice, destination, key),
-            key,
-            hidden: hidden(choice, destination, key),
             body: ollama::show_body(name),
-            proxy: destination.proxy.as_ref(),
-            roots: &destination.roots,
             deadline,
-            is_whole: true,
+            ..destination.post(choice, key)
         };
         let mut decoder = ShowDecoder::default();
         let answer = self
@@ -553,8 +541,26 @@ fn approximate_bytes(request: &Request) -> usize {
     HEAD + request.system.len() + texts
 }
 
+impl Destination {
+    /// A request for a whole answer, without a body, as `choice` may make it there.
+    pub(super) fn post<'a>(&'a self, choice: &'a ModelChoice, key: Option<&'a Secret>) -> Post<'a> {
+        Post {
+            provider: &choice.provider,
+            url: &self.url,
+            headers: headers(choice, self, key),
+            key,
+            hidden: hidden(choice, self, key),
+            body: Vec::new(),
+            proxy: self.proxy.as_ref(),
+            roots: &self.roots,
+            deadline: None,
+            is_whole: true,
+        }
+    }
+}
+
 /// What no error shows of a request.
-pub(super) fn hidden<'a>(
+fn hidden<'a>(
     choice: &'a ModelChoice,
     destination: &'a Destination,
     key: Option<&'a Secret>,
@@ -569,7 +575,7 @@ pub(super) fn hidden<'a>(
 }
 
 /// The headers of a request: of one name the last counts, which the owner's file has.
-pub(super) fn headers(
+fn headers(
     choice: &ModelChoice,
     destination: &Destination,
     key: Option<&Secret>,

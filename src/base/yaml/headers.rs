@@ -8,6 +8,7 @@ use crate::base::order;
 /// Headers that say how a message is framed, or for whom it is: no file sets them.
 const OF_TRANSPORT: &[&str] = &[
     "accept",
+    "accept-encoding",
     "connection",
     "expect",
     "host",

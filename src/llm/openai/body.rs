@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use serde::ser::{Error as _, SerializeMap as _, SerializeSeq};
+use serde::ser::{Error as _, SerializeSeq};
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
@@ -13,11 +13,12 @@ use crate::domain::quirks::{
     CacheForm, CallIdForm, EffortForm, Quirks, ReasoningBack, UnfinishedForm,
 };
 use crate::llm::dialect::{AskedModel, GO_ON, arguments_object, legal_tool_name};
-use crate::llm::images::{AsText, DataUrl, FilePart, SentKind, UserParts, user_parts};
+use crate::llm::images::user_parts;
 use crate::llm::openai::decoder::{
     EXTRA_OF_CALLS, EXTRA_OF_MESSAGE, REASONING, REASONING_PLAIN, REASONING_TEXT,
 };
 use crate::llm::options::Options;
+use crate::llm::user_content::{PartForm, UserContent};
 use crate::llm::{Request, ToolChoice, ToolDefinition};
 
 /// What a model says where a user's message may not follow a tool's result.
@@ -150,81 +151,6 @@ enum ChatMessage<'a> {
     },
 }
 
-/// What a person said: a text, or parts where files are shown beside it.
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
-enum UserContent<'a> {
-    Text(Cow<'a, str>),
-    Parts(Vec<ContentPart<'a>>),
-}
-
-#[derive(Debug)]
-enum ContentPart<'a> {
-    Text(Cow<'a, str>),
-    File(FilePart<'a>),
-}
-
-impl<'a> From<UserParts<'a>> for UserContent<'a> {
-    fn from(said: UserParts<'a>) -> UserContent<'a> {
-        if said.files.is_empty() {
-            return UserContent::Text(said.text);
-        }
-        let text = (!is_blank(&said.text)).then_some(ContentPart::Text(said.text));
-        let files = said.files.into_iter().flat_map(|file| {
-            let name = file.name().map(|name| ContentPart::Text(name.into()));
-            name.into_iter().chain([ContentPart::File(file)])
-        });
-        UserContent::Parts(text.into_iter().chain(files).collect())
-    }
-}
-
-impl Serialize for ContentPart<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut part = serializer.serialize_map(None)?;
-        let read = match self {
-            ContentPart::Text(text) => Err(Cow::Borrowed(&**text)),
-            ContentPart::File(file) => file.read().map_err(Cow::Owned),
-        };
-        match read {
-            Err(text) => {
-                part.serialize_entry("type", "text")?;
-                part.serialize_entry("text", &text)?;
-            }
-            Ok(file) if file.kind == SentKind::Image => {
-                part.serialize_entry("type", "image_url")?;
-                part.serialize_entry(
-                    "image_url",
-                    &ImageUrl {
-                        url: AsText(file.data_url()),
-                    },
-                )?;
-            }
-            Ok(file) => {
-                part.serialize_entry("type", "file")?;
-                part.serialize_entry(
-                    "file",
-                    &FileData {
-                        filename: &file.name,
-                        file_data: AsText(file.data_url()),
-                    },
-                )?;
-            }
-        }
-        part.end()
-    }
-}
-
-#[derive(Serialize)]
-struct ImageUrl<'a> {
-    url: AsText<DataUrl<'a>>,
-}
-
-#[derive(Serialize)]
-struct FileData<'a> {
-    filename: &'a str,
-    file_data: AsText<DataUrl<'a>>,
-}
-
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename = "function")]
 pub(in crate::llm) struct OpenAiTool<'a> {
@@ -350,7 +276,10 @@ fn said<'a>(
 ) -> ChatMessage<'a> {
     match message {
         Message::User { text, attachments } => ChatMessage::User {
-            content: user_parts(text, attachments, request, asked.choice).into(),
+            content: UserContent {
+                said: user_parts(text, attachments, request, asked.choice),
+                form: PartForm::Chat,
+            },
         },
         Message::Assistant(reply) => assistant(reply, asked, is_last),
         Message::Tool {

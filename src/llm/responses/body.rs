@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 
-use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
@@ -11,11 +10,12 @@ use crate::domain::ids::CallId;
 use crate::domain::message::{Message, Reply, is_blank};
 use crate::domain::quirks::{CacheForm, ReasoningBack};
 use crate::llm::dialect::{AskedModel, legal_tool_name};
-use crate::llm::images::{AsText, FilePart, SentKind, UserParts, user_parts};
+use crate::llm::images::user_parts;
 use crate::llm::openai::arguments;
 use crate::llm::options::Options;
 use crate::llm::responses::decoder::ITEMS;
 use crate::llm::responses::models::may_think;
+use crate::llm::user_content::{PartForm, UserContent};
 use crate::llm::{Request, ToolChoice, ToolDefinition};
 
 /// The body of a request.
@@ -68,7 +68,7 @@ impl Serialize for InputItems<'_> {
 enum InputItem<'a> {
     Message {
         role: &'static str,
-        content: SaidContent<'a>,
+        content: UserContent<'a>,
         #[serde(skip_serializing_if = "Option::is_none")]
         phase: Option<&'a str>,
     },
@@ -86,61 +86,6 @@ enum InputItem<'a> {
         call_id: &'a CallId,
         output: &'a str,
     },
-}
-
-/// What somebody said: a text, or parts where files came with it.
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
-enum SaidContent<'a> {
-    Text(Cow<'a, str>),
-    Parts(Vec<InputPart<'a>>),
-}
-
-#[derive(Debug)]
-enum InputPart<'a> {
-    Text(Cow<'a, str>),
-    File(FilePart<'a>),
-}
-
-impl<'a> From<UserParts<'a>> for SaidContent<'a> {
-    fn from(said: UserParts<'a>) -> SaidContent<'a> {
-        if said.files.is_empty() {
-            return SaidContent::Text(said.text);
-        }
-        let text = (!is_blank(&said.text)).then_some(InputPart::Text(said.text));
-        let files = said.files.into_iter().flat_map(|file| {
-            let name = file.name().map(|name| InputPart::Text(name.into()));
-            name.into_iter().chain([InputPart::File(file)])
-        });
-        SaidContent::Parts(text.into_iter().chain(files).collect())
-    }
-}
-
-impl Serialize for InputPart<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut part = serializer.serialize_map(None)?;
-        let read = match self {
-            InputPart::Text(text) => Err(Cow::Borrowed(&**text)),
-            InputPart::File(file) => file.read().map_err(Cow::Owned),
-        };
-        match read {
-            Err(text) => {
-                part.serialize_entry("type", "input_text")?;
-                part.serialize_entry("text", &text)?;
-            }
-            Ok(file) if file.kind == SentKind::Image => {
-                part.serialize_entry("type", "input_image")?;
-                part.serialize_entry("image_url", &AsText(file.data_url()))?;
-                part.serialize_entry("detail", "auto")?;
-            }
-            Ok(file) => {
-                part.serialize_entry("type", "input_file")?;
-                part.serialize_entry("filename", &file.name)?;
-                part.serialize_entry("file_data", &AsText(file.data_url()))?;
-            }
-        }
-        part.end()
-    }
 }
 
 impl<'a> ResponsesBody<'a> {
@@ -205,7 +150,10 @@ fn items<'a>(
     match message {
         Message::User { text, attachments } => vec![InputItem::Message {
             role: "user",
-            content: user_parts(text, attachments, request, asked.choice).into(),
+            content: UserContent {
+                said: user_parts(text, attachments, request, asked.choice),
+                form: PartForm::Responses,
+            },
             phase: None,
         }],
         Message::Assistant(reply) => {
@@ -261,7 +209,7 @@ fn in_usual_order(reply: &Reply) -> Vec<InputItem<'_>> {
 fn said<'a>(text: &'a str, phase: Option<&'a str>) -> Option<InputItem<'a>> {
     (!is_blank(text)).then_some(InputItem::Message {
         role: "assistant",
-        content: SaidContent::Text(Cow::Borrowed(text)),
+        content: UserContent::text(text),
         phase,
     })
 }

@@ -44,19 +44,9 @@ impl LaneSender {
         }
         match verdict {
             SendVerdict::Done { message_id } => self.done(id, lane, what, message_id),
-            SendVerdict::Again {
-                after: Some(after),
-                why,
-            } => {
-                // Neither at once nor never, whatever it says.
-                let after = after.clamp(RETRY_MIN, GIVE_UP_AFTER);
+            SendVerdict::Again { after, why } => {
                 self.failed(id, lane, &what, &why);
-                self.limiter.told_to_wait(&lane.chat.chat_id, after, now);
-                lane.not_before = now.checked_add(after);
-            }
-            SendVerdict::Again { after: None, why } => {
-                self.failed(id, lane, &what, &why);
-                self.retry_later(lane, now);
+                self.again(lane, after, now);
             }
             SendVerdict::Unreached { why } => {
                 self.failed(id, lane, &what, &why);
@@ -73,12 +63,8 @@ impl LaneSender {
                 self.look_later(lane);
             }
             SendVerdict::Moved { to } if to == lane.chat.chat_id => {
-                self.failed(
-                    id,
-                    lane,
-                    &what,
-                    "the chat is said to have the id that it has",
-                );
+                let why = "the chat is said to have the id that it has";
+                self.failed(id, lane, &what, why);
                 self.retry_later(lane, now);
             }
             SendVerdict::Moved { to } => {
@@ -304,6 +290,16 @@ impl LaneSender {
                 false
             }
         }
+    }
+
+    /// Tries again after the time that the platform says, neither at once nor never; else as usual.
+    fn again(&mut self, lane: &mut ActiveLane, after: Option<Duration>, now: Instant) {
+        let Some(after) = after else {
+            return self.retry_later(lane, now);
+        };
+        let after = after.clamp(RETRY_MIN, GIVE_UP_AFTER);
+        self.limiter.told_to_wait(&lane.chat.chat_id, after, now);
+        lane.not_before = now.checked_add(after);
     }
 
     pub(super) fn retry_later(&self, lane: &mut ActiveLane, now: Instant) {

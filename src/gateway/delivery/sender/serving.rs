@@ -99,16 +99,7 @@ impl LaneSender {
             let Some(next) = self.next_deed(lane, session) else {
                 continue;
             };
-            let urgency = if next.is_urgent {
-                SendUrgency::Waited
-            } else {
-                SendUrgency::Growing
-            };
-            if matches!(next.deed, LaneDeed::Send { .. }) && !next.is_urgent {
-                let seen = lane.at_work.filter(|(key, _)| *key == next.key);
-                let (_, since) = *lane.at_work.insert(seen.unwrap_or((next.key, now)));
-                lane.patient_until = lane.patient_until.max(Some(since + WORK_SHOWN_AFTER));
-            }
+            let urgency = urgency(lane, &next, now);
             return !self.may_go(lane, urgency, now) || self.act(id, lane, session, next);
         }
         if !lane.posted.is_empty() {
@@ -271,28 +262,18 @@ impl LaneSender {
                     thread_id,
                 }
             }
-            LaneDeed::SendFile(file) => match self.media(session, &file) {
-                Ok(Some(media)) => GatewayCommand::SendMedia {
+            LaneDeed::SendFile(file) => {
+                let Some(media) = self.media_or_note(id, lane, session, &next, &file) else {
+                    return true;
+                };
+                GatewayCommand::SendMedia {
                     request_id,
                     chat_id,
                     media,
                     caption: file.caption,
                     thread_id,
-                },
-                Ok(None) => {
-                    if let Some(seen) = lane.has.session(session) {
-                        seen.sent_mut(next.key).is_frozen = true;
-                        lane.is_unsaved = true;
-                    }
-                    return true;
                 }
-                Err(error) => {
-                    let what = SentDeed::Bubble(session.clone(), next);
-                    self.failed(id, lane, &what, &format!("a file cannot be read: {error}"));
-                    self.retry_later(lane, (self.now)());
-                    return true;
-                }
-            },
+            }
             LaneDeed::Edit {
                 message_id, piece, ..
             } => {
@@ -312,6 +293,32 @@ impl LaneSender {
         };
         let what = SentDeed::Bubble(session.clone(), next);
         self.perform(id, lane, what, &command, plain.as_deref())
+    }
+
+    /// A file of a session, to be sent; else it is noted that there is none, or that it is tried again.
+    fn media_or_note(
+        &mut self,
+        id: &LaneId,
+        lane: &mut ActiveLane,
+        session: &SessionId,
+        next: &NextDeed,
+        file: &Attachment,
+    ) -> Option<MediaPayload> {
+        match self.media(session, file) {
+            Ok(Some(media)) => return Some(media),
+            Ok(None) => {
+                if let Some(seen) = lane.has.session(session) {
+                    seen.sent_mut(next.key).is_frozen = true;
+                    lane.is_unsaved = true;
+                }
+            }
+            Err(error) => {
+                let what = SentDeed::Bubble(session.clone(), next.clone());
+                self.failed(id, lane, &what, &format!("a file cannot be read: {error}"));
+                self.retry_later(lane, (self.now)());
+            }
+        }
+        None
     }
 
     /// A file of a session, to be sent; `None` where it is not there.
@@ -429,6 +436,19 @@ impl LaneSender {
         sent.call_id = Some(call_id.clone());
         lane.is_unsaved = true;
     }
+}
+
+/// How urgent what is next is. What is at work is shown once that has lasted.
+fn urgency(lane: &mut ActiveLane, next: &NextDeed, now: Instant) -> SendUrgency {
+    if next.is_urgent {
+        return SendUrgency::Waited;
+    }
+    if matches!(next.deed, LaneDeed::Send { .. }) {
+        let seen = lane.at_work.filter(|(key, _)| *key == next.key);
+        let (_, since) = *lane.at_work.insert(seen.unwrap_or((next.key, now)));
+        lane.patient_until = lane.patient_until.max(Some(since + WORK_SHOWN_AFTER));
+    }
+    SendUrgency::Growing
 }
 
 /// What a button brings back: nobody guesses it.
