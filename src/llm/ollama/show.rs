@@ -59,6 +59,15 @@ impl ModelCard {
     }
 }
 
+/// A document with none of these is no answer to the question.
+const MEMBERS: &[&str] = &[
+    "model_info",
+    "capabilities",
+    "parameters",
+    "details",
+    "template",
+];
+
 /// Where the server whose chats go to `chat_url` says so.
 pub(in crate::llm) fn show_url(chat_url: &str) -> String {
     let (path, query) = match chat_url.split_once('?') {
@@ -81,7 +90,9 @@ pub(in crate::llm) struct ShowDecoder {
 
 impl Decoder for ShowDecoder {
     fn event(&mut self, name: &[u8], data: &[u8], _: &mut dyn Sink) -> Result<(), AnswerFault> {
-        self.card = event_in::<Value>(name, data)?.map(|shown| ModelCard::read(&shown));
+        let shown = event_in::<Value>(name, data)?;
+        let is_card = |shown: &Value| MEMBERS.iter().any(|member| shown.get(member).is_some());
+        self.card = shown.filter(is_card).map(|shown| ModelCard::read(&shown));
         Ok(())
     }
 
