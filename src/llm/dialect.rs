@@ -322,6 +322,13 @@ pub(super) fn error_text(document: &Value) -> Option<String> {
         }
         _ => message,
     };
+    // That it is too long some say by the code alone.
+    let code = error["code"].as_str();
+    let code = code.filter(|code| code.starts_with("context_") && !message.contains(code));
+    let message = match code {
+        Some(code) => format!("{code}: {message}"),
+        None => message,
+    };
     match error.pointer("/metadata/raw").and_then(Value::as_str) {
         Some(raw) => Some(format!("{message}: {raw}")),
         None => Some(message),
