@@ -331,6 +331,13 @@ pub(super) fn error_text(document: &Value) -> Option<String> {
         }
         _ => message,
     };
+    // That it is too long some say by the code alone.
+    let code = error["code"].as_str();
+    let code = code.filter(|code| code.starts_with("context_") && !message.contains(code));
+    let message = match code {
+        Some(code) => format!("{code}: {message}"),
+        None => message,
+    };
     // llama.cpp's place for what the model takes.
     let message = match error["n_ctx"].as_u64() {
         Some(tokens) => format!("{message} (n_ctx: {tokens})"),

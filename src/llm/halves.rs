@@ -105,6 +105,22 @@ impl Sink for JoiningSink<'_> {
     }
 }
 
+/// How many bytes of whole characters a text with marks is a part of. One whose parts are not all there is of more
+/// in the end.
+pub(super) fn joined_bytes(text: &str) -> usize {
+    /// With which all marks begin in UTF-8, and few characters beside them.
+    const BEGIN: u8 = 0xF4;
+    if memchr::memchr(BEGIN, text.as_bytes()).is_none() {
+        return text.len();
+    }
+    let bytes = text.chars().map(|c| match CharPart::of(c) {
+        None => c.len_utf8(),
+        Some(CharPart::Half(_)) => 2,
+        Some(CharPart::Byte(_)) => 1,
+    });
+    bytes.sum()
+}
+
 /// What a mark stands for.
 enum CharPart {
     Half(u16),

@@ -11,6 +11,7 @@ mod calls;
 mod decoder;
 
 pub(super) use body::{ChatBody, OpenAiTool, arguments, tools};
+pub(super) use calls::plain_arguments;
 pub(super) use decoder::ChatDecoder;
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use duragent::base::proxy::Proxies;
 use duragent::domain::code::NoticeCode;
 use duragent::domain::event::{AssistantResponse, FinishReason, ToolCall, ToolOutput, Usage};
@@ -26,6 +26,7 @@ use crate::support::fake_model::{FakeModel, Step, error, hang_up, pieces, raw, s
 
 mod comes;
 mod connections;
+mod dialects;
 mod goes_back;
 mod ollama;
 mod responses;
@@ -34,6 +35,18 @@ mod tool_text;
 
 const OPENAI: Provider = Provider::OPENAI;
 const ANTHROPIC: Provider = Provider::ANTHROPIC;
+const OLLAMA: Provider = Provider::OLLAMA;
+
+/// Where a model is, and its name.
+type Place = (Provider, &'static str);
+
+const CHAT: Place = (OPENAI, "m1");
+const MESSAGES: Place = (ANTHROPIC, "m1");
+/// OpenAI's newer models are asked by Responses.
+const RESPONSES: Place = (OPENAI, "gpt-5.6");
+const LOCAL: Place = (OLLAMA, "m1");
+/// A place for each dialect.
+const PLACES: [Place; 4] = [CHAT, MESSAGES, RESPONSES, LOCAL];
 const KEY: &str = "sk-secret-1234";
 
 /// What a call hands over.
@@ -107,6 +120,18 @@ fn settings_at(fake: &FakeModel) -> ProviderSettings {
         base_urls: named.collect(),
         ..settings()
     }
+}
+
+fn spec_at((provider, name): &Place, fake: &FakeModel) -> ModelSpec {
+    let mut spec = spec(provider.clone(), fake);
+    spec.main.name = (*name).to_owned();
+    spec
+}
+
+/// One call to a fresh model.
+fn ask_at(place: &Place, fake: &FakeModel) -> (Result<ModelReply, LlmError>, Heard) {
+    let model = Providers::new(settings_at(fake)).model(&spec_at(place, fake));
+    called(model, Heard::default())
 }
 
 fn model(provider: Provider, fake: &FakeModel) -> Box<dyn Model> {

@@ -8,6 +8,7 @@ use crate::llm::dialect::{
     AnswerFault, CONTEXT_EXCEEDED, DecodedReply, Decoder, bounded, cut_calls, event_in, fault_in,
     is_length, memory_of_members, remark_on, says_something,
 };
+use crate::llm::halves::joined_bytes;
 use crate::llm::lenient::{Count, Lenient, Prose, Text};
 use crate::llm::{RawToolCall, Sink};
 
@@ -163,7 +164,7 @@ impl MessagesDecoder {
         let content = match text("type") {
             "text" => {
                 hand_over(text("text"), sink);
-                ReceivedContent::Text(text("text").len())
+                ReceivedContent::Text(joined_bytes(text("text")))
             }
             "tool_use" => {
                 // A streamed call begins with an empty object, and its arguments follow in pieces.
@@ -211,11 +212,11 @@ impl MessagesDecoder {
         };
         let found = found.map(|at| &mut self.blocks[at]);
         match found.map(|block| &mut block.content) {
-            Some(ReceivedContent::Text(bytes)) => *bytes += text.len(),
+            Some(ReceivedContent::Text(bytes)) => *bytes += joined_bytes(text),
             // Its beginning was left out.
             _ if !text.is_empty() => self.blocks.push(Block {
                 index,
-                content: ReceivedContent::Text(text.len()),
+                content: ReceivedContent::Text(joined_bytes(text)),
             }),
             Some(ReceivedContent::Call(call)) => {
                 if let Some(piece) = &delta.partial_json {

@@ -1,8 +1,9 @@
 //! What the tests of both dialects do with a body.
 
+use proptest::prelude::{Strategy, prop};
 use proptest::sample::Index;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{AnswerFault, AskedModel, DecodedReply, Decoder};
 use crate::domain::code::NoticeCode;
@@ -45,6 +46,20 @@ pub(in crate::llm) fn decode(
     }
     let result = result.and_then(|()| body.end(&mut decoder, &mut sink));
     (heard.0, result)
+}
+
+/// What servers write in places that do not matter.
+pub(in crate::llm) fn junk() -> impl Strategy<Value = Value> {
+    prop::sample::select(vec![
+        Value::Null,
+        json!(false),
+        json!(1.5),
+        json!(-3),
+        json!(""),
+        json!([]),
+        json!([7]),
+        json!({}),
+    ])
 }
 
 /// `body` cut at these places.

@@ -5,10 +5,11 @@ use serde_json::{Value, json};
 
 use crate::domain::event::{FinishReason, Usage};
 use crate::llm::dialect::{
-    AnswerFault, DecodedReply, Decoder, bounded, event_in, fault_in, is_length, remark_on,
-    says_something,
+    AnswerFault, DecodedReply, Decoder, bounded, cut_calls, event_in, fault_in, is_length,
+    remark_on, says_something,
 };
-use crate::llm::lenient::{Count, Lenient, Prose, Text};
+use crate::llm::lenient::{Count, Lenient, Objects, Prose, Text};
+use crate::llm::openai::plain_arguments;
 use crate::llm::{RawToolCall, Sink};
 
 /// The key of what the model thought in a reply's `provider_data`.
@@ -31,7 +32,8 @@ impl Decoder for OllamaDecoder {
         let Some(line) = event_in::<OllamaLine<'_>>(name, data)? else {
             return Ok(());
         };
-        let is_end = line.done == Value::Bool(true);
+        let word = line.done_reason.as_ref().map_or("", Text::as_str);
+        let is_end = line.done == Value::Bool(true) || !word.is_empty();
         let is_nothing = line.message.0.is_none() && !is_end;
         if says_something(&line.error) || is_nothing {
             let fault = fault_in(&serde_json::from_slice(data)?);
@@ -47,7 +49,6 @@ impl Decoder for OllamaDecoder {
                 line.eval_count.0.unwrap_or_default(),
             );
             self.usage = (usage != Usage::default()).then_some(usage);
-            let word = line.done_reason.as_ref().map_or("", Text::as_str);
             self.ending = Some(word.to_owned());
         }
         Ok(())
@@ -71,8 +72,13 @@ impl Decoder for OllamaDecoder {
         let tool_calls = std::mem::take(&mut self.calls);
         let thoughts = std::mem::take(&mut self.thoughts);
         let remarks = remark_on(&word, is_empty, !thoughts.is_empty());
+        let is_length = is_length(&word);
         Ok(DecodedReply {
-            finish_reason: match is_length(&word) {
+            cut_calls: match is_length {
+                true => cut_calls(&tool_calls),
+                false => Vec::new(),
+            },
+            finish_reason: match is_length {
                 true => FinishReason::Length,
                 false if tool_calls.is_empty() => FinishReason::Stop,
                 false => FinishReason::ToolCalls,
@@ -80,7 +86,6 @@ impl Decoder for OllamaDecoder {
             tool_calls,
             usage: self.usage,
             provider_data: (!thoughts.is_empty()).then(|| json!({THOUGHTS: thoughts})),
-            cut_calls: Vec::new(),
             remarks: remarks.into_iter().collect(),
         })
     }
@@ -100,17 +105,15 @@ impl OllamaDecoder {
             sink.text(text.as_str());
         }
         // They come whole, each once.
-        for call in piece.tool_calls.as_array().into_iter().flatten() {
-            let function = &call["function"];
-            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        for call in piece.tool_calls.0 {
+            let text = |text: Option<Text<'_>>| text.unwrap_or_default().as_str().to_owned();
+            let Some(function) = call.function.0 else {
+                continue;
+            };
             let call = RawToolCall {
-                id: text(&call["id"]),
-                name: text(&function["name"]),
-                arguments: match &function["arguments"] {
-                    Value::String(text) if !text.trim().is_empty() => text.clone(),
-                    Value::Object(object) => Value::Object(object.clone()).to_string(),
-                    _ => "{}".to_owned(),
-                },
+                id: text(call.id),
+                name: text(function.name),
+                arguments: plain_arguments(text(function.arguments)),
             };
             self.calls_bytes += call.bytes();
             self.calls.push(call);
@@ -140,6 +143,22 @@ struct OllamaPiece<'a> {
     content: Option<Prose<'a>>,
     #[serde(borrow)]
     thinking: Option<Prose<'a>>,
-    #[serde(default)]
-    tool_calls: Value,
+    #[serde(borrow, default)]
+    tool_calls: Objects<GivenCall<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct GivenCall<'a> {
+    #[serde(borrow)]
+    id: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    function: Lenient<GivenFunction<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct GivenFunction<'a> {
+    #[serde(borrow)]
+    name: Option<Text<'a>>,
+    #[serde(borrow)]
+    arguments: Option<Text<'a>>,
 }

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+use proptest::sample::Index;
 use serde_json::{Value, json};
 
 use super::*;
@@ -225,5 +227,99 @@ fn a_card_is_asked_for_beside_the_chat() {
         ("https://h/x/api/chat?a=1", "https://h/x/api/show?a=1"),
     ] {
         assert_eq!(show_url(chat), show);
+    }
+}
+
+/// Lines that say nothing.
+const NOISE: &[&str] = &[
+    "\n",
+    " \r\n",
+    ": WAIT\n\n",
+    "data:\n\n",
+    "data: ping\n\n",
+    "{}\n",
+    "{\"done\":false}\n",
+    "{\"message\":null}\n",
+    "{\"type\":\"ping\"}\n",
+    "{\"status\":\"loading\"}\n",
+];
+
+/// Fields that do not matter, or do not in these types: of the line, of the message.
+const FIELDS: [&[&str]; 2] = [
+    &[
+        "created_at",
+        "total_duration",
+        "load_duration",
+        "prompt_eval_count",
+        "eval_count",
+        "context",
+        "done_reason",
+        "error",
+        "usage",
+    ],
+    &[
+        "role",
+        "content",
+        "thinking",
+        "images",
+        "tool_name",
+        "tool_calls",
+        "x",
+    ],
+];
+
+proptest! {
+    #[test]
+    fn noise_anywhere_changes_nothing(
+        texts in prop::collection::vec("[a-zä🦀\"]{1,4}", 0..4),
+        calls in prop::collection::vec("[a-zä\"]{0,6}", 0..3),
+        last_text in "[a-z]{0,2}",
+        fields in prop::collection::vec((any::<Index>(), 0_usize..2, any::<Index>(), testing::junk()), 0..16),
+        noise in prop::collection::vec((any::<Index>(), any::<Index>()), 0..6),
+        repeats in 0_usize..3,
+        cuts in prop::collection::vec(any::<Index>(), 0..8),
+    ) {
+        let said = |message: Value| json!({"model": "m", "message": message, "done": false});
+        let mut lines = vec![said(json!({"thinking": "hm"}))];
+        lines.extend(texts.iter().map(|text| said(json!({"content": text}))));
+        lines.extend(calls.iter().map(|text| {
+            said(json!({"tool_calls": [{"function": {"name": "x", "arguments": {"text": text}}}]}))
+        }));
+        lines.push(json!({"message": {"content": last_text}, "done": true, "done_reason": "stop",
+            "prompt_eval_count": 3, "eval_count": 4}));
+        let clean = answer(&lines);
+
+        let last = lines[lines.len() - 1].clone();
+        lines.extend(vec![last; repeats]);
+        for (at, level, field, value) in &fields {
+            let at = at.index(lines.len());
+            let object = match level {
+                0 => Some(&mut lines[at]),
+                _ => lines[at].pointer_mut("/message"),
+            };
+            let name = FIELDS[*level][field.index(FIELDS[*level].len())];
+            // What ends it is one, and so is an error that says something.
+            let matters = match name {
+                "error" => crate::llm::dialect::says_something(value),
+                "done_reason" => value.is_array() || value.is_object(),
+                _ => false,
+            };
+            if let Some(Value::Object(object)) = object && !matters {
+                object.entry(name).or_insert(value.clone());
+            }
+        }
+        let mut lines: Vec<String> = lines.iter().map(|line| format!("{line}\n")).collect();
+        for (at, line) in &noise {
+            lines.insert(at.index(lines.len()), NOISE[line.index(NOISE.len())].to_owned());
+        }
+        let body = lines.concat();
+        let pieces = testing::cut_at(body.as_bytes(), &cuts);
+        let (text, found) = testing::decode(OllamaDecoder::default(), &pieces);
+        prop_assert_eq!((text.concat(), found), clean, "{}", body);
+    }
+
+    #[test]
+    fn nothing_that_a_server_sends_makes_it_panic(body in "(\\{\"message\":|\\{\"done\":|[{}\\[\\]\":,a-z0-9 \n]){0,60}") {
+        let _answer = testing::decode(OllamaDecoder::default(), &[body.as_bytes()]);
     }
 }

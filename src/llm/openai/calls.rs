@@ -189,7 +189,7 @@ impl PartialCall {
 }
 
 /// No arguments are an empty object; some write an object as a text in a text.
-pub(super) fn plain_arguments(arguments: String) -> String {
+pub(in crate::llm) fn plain_arguments(arguments: String) -> String {
     match arguments.trim() {
         "" | "null" | "\"\"" => "{}".to_owned(),
         text if text.starts_with('"') => {

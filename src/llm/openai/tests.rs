@@ -282,20 +282,6 @@ fn an_error_anywhere_is_an_error() {
     );
 }
 
-/// What servers write in places that do not matter.
-fn junk() -> impl Strategy<Value = Value> {
-    prop::sample::select(vec![
-        Value::Null,
-        json!(false),
-        json!(1.5),
-        json!(-3),
-        json!(""),
-        json!([]),
-        json!([7]),
-        json!({}),
-    ])
-}
-
 /// Lines that say nothing.
 const NOISE: &[&str] = &[
     ": OPENROUTER PROCESSING\r\n\r\n",
@@ -346,7 +332,7 @@ proptest! {
         texts in prop::collection::vec("[a-zä🦀\"]{1,4}", 0..4),
         calls in prop::collection::vec("[a-zä\"]{0,6}", 0..3),
         last_text in "[a-z]{0,2}",
-        fields in prop::collection::vec((any::<Index>(), 0_usize..3, any::<Index>(), junk()), 0..16),
+        fields in prop::collection::vec((any::<Index>(), 0_usize..3, any::<Index>(), testing::junk()), 0..16),
         lines in prop::collection::vec((any::<Index>(), any::<Index>()), 0..6),
         repeats in prop::collection::vec(any::<Index>(), 0..3),
         cuts in prop::collection::vec(any::<Index>(), 0..8),

@@ -1,5 +1,7 @@
 //! How an answer is read. Pure.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -8,7 +10,9 @@ use crate::llm::dialect::{
     AnswerFault, DecodedReply, Decoder, PARTS_MAX, bounded, event_in, fault_in, is_length,
     memory_of, remark_on, reported, says_something,
 };
+use crate::llm::halves::joined_bytes;
 use crate::llm::lenient::{Count, Text};
+use crate::llm::openai::plain_arguments;
 use crate::llm::{RawToolCall, Sink};
 
 /// The key of an answer's items in a reply's `provider_data`: what it thought, and where what it said and
@@ -20,8 +24,8 @@ pub(super) const ITEMS: &str = "items";
 pub(in crate::llm) struct ResponsesDecoder {
     /// Items that are whole, in their order; see [`ITEMS`].
     items: Vec<Value>,
-    /// The names of those items: some servers tell of one twice.
-    told: Vec<String>,
+    /// What tells those items apart: some servers tell of one twice.
+    told: Vec<u64>,
     calls: Vec<StreamedCall>,
     /// What came of the message that is not whole yet.
     message_bytes: usize,
@@ -41,8 +45,9 @@ pub(in crate::llm) struct ResponsesDecoder {
 /// A call under construction.
 #[derive(Debug)]
 struct StreamedCall {
-    /// By which its pieces name it.
-    place: Value,
+    /// By these two its pieces name it; some servers leave out the one or the other, or number all of them 0.
+    place: Option<u64>,
+    item_id: String,
     call: RawToolCall,
     is_whole: bool,
 }
@@ -62,7 +67,12 @@ impl Decoder for ResponsesDecoder {
             "" => str::from_utf8(name).unwrap_or_default(),
             kind => kind,
         };
+        let text = |text: &Option<Text<'_>>| text.as_ref().map_or("", Text::as_str).to_owned();
         let delta = event.delta.as_ref().map_or("", Text::as_str);
+        let place = event.output_index.0;
+        if says_something(&event.error) {
+            return self.document(&rest_of(data)?, sink);
+        }
         match kind {
             "response.output_text.delta" => self.say(delta, sink),
             // A refusal is what the model says, in a field of its own.
@@ -71,29 +81,38 @@ impl Decoder for ResponsesDecoder {
                 self.say(delta, sink);
             }
             "response.function_call_arguments.delta" => {
-                let call = self.calls.iter_mut().rev();
-                let mut open = call.filter(|call| !call.is_whole);
-                let named = |call: &&mut StreamedCall| call.place == event.output_index;
-                if let Some(call) = open.find(named) {
+                if let Some(call) = self.open_call(place, &text(&event.item_id), "") {
                     call.call.arguments.push_str(delta);
                     self.kept_bytes += delta.len();
                 }
             }
-            "response.output_item.added" => {
-                let item = &rest_of(data)?["item"];
-                if item["type"] == "function_call" {
-                    self.begin_call(event.output_index, item, false);
+            "response.function_call_arguments.done" => {
+                let whole = text(&event.arguments);
+                if let Some(call) = self.open_call(place, &text(&event.item_id), "") {
+                    let more = call.set_arguments(whole);
+                    self.kept_bytes += more;
                 }
             }
-            "response.output_item.done" => {
-                self.item(event.output_index, &rest_of(data)?["item"], sink);
+            "response.output_item.added" => {
+                let item = &rest_of(data)?["item"];
+                match item["type"].as_str() {
+                    Some("function_call") => self.begin_call(place, item, false),
+                    Some("reasoning") => self.has_thought = true,
+                    _ => {}
+                }
             }
+            "response.output_item.done" => self.item(place, &rest_of(data)?["item"], sink),
             "response.completed" | "response.incomplete" | "response.failed" => {
-                return self.end(&rest_of(data)?["response"], sink);
+                let rest = rest_of(data)?;
+                let inner = Some(&rest["response"]).filter(|response| response.is_object());
+                let usual = kind.trim_start_matches("response.");
+                return self.end(inner.unwrap_or(&rest), usual, sink);
             }
-            "error" | "" => return self.document(&rest_of(data)?, sink),
-            // Beginnings, ends of what has come in pieces, thinking in words, and whatever will be invented.
-            _ => {}
+            // Thinking in words.
+            kind if kind.starts_with("response.reasoning") => self.has_thought = true,
+            // Beginnings, ends of what has come in pieces, and whatever will be invented.
+            kind if kind.starts_with("response.") => {}
+            _ => return self.document(&rest_of(data)?, sink),
         }
         bounded(self.parts())
     }
@@ -115,8 +134,10 @@ impl Decoder for ResponsesDecoder {
             None => return Err(AnswerFault::Truncated),
         };
         let calls = std::mem::take(&mut self.calls);
-        let is_cut =
-            |call: &StreamedCall| !call.is_whole && (!word.is_empty() || !call.is_object());
+        let is_cut = |call: &StreamedCall| match call.is_whole {
+            true => is_length(&word) && !call.is_object() && !call.call.arguments.is_empty(),
+            false => !word.is_empty() || !call.is_object(),
+        };
         let cut = calls.iter().enumerate().filter(|(_, call)| is_cut(call));
         let cut_calls = cut.map(|(at, _)| at).collect();
         let tool_calls: Vec<RawToolCall> = calls.into_iter().map(StreamedCall::into_raw).collect();
@@ -149,37 +170,72 @@ impl ResponsesDecoder {
 
     fn say(&mut self, text: &str, sink: &mut dyn Sink) {
         if !text.is_empty() {
-            self.message_bytes += text.len();
+            self.message_bytes += joined_bytes(text);
             self.text_bytes += text.len();
             sink.text(text);
         }
     }
 
-    fn begin_call(&mut self, place: Value, item: &Value, is_whole: bool) {
-        let text = |key: &str| item[key].as_str().unwrap_or_default().to_owned();
+    /// The call that is not whole and that an event means: the last of those that it names best.
+    fn open_call(
+        &mut self,
+        place: Option<u64>,
+        item_id: &str,
+        call_id: &str,
+    ) -> Option<&mut StreamedCall> {
+        let rank = |call: &StreamedCall| (call.is_named(item_id, call_id), call.is_at(place));
+        let open = self.calls.iter_mut().filter(|call| {
+            let id = &call.call.id;
+            let may_be_it = id.is_empty() || call_id.is_empty() || id == call_id;
+            !call.is_whole && may_be_it && rank(call) != (false, false)
+        });
+        open.max_by_key(|call| rank(call))
+    }
+
+    fn begin_call(&mut self, place: Option<u64>, item: &Value, is_whole: bool) {
+        let [item_id, call_id] = [text_at(item, "id"), text_at(item, "call_id")];
+        // Some begin a call with each of its pieces.
+        if !is_whole
+            && let Some(open) = self.open_call(place, &item_id, &call_id)
+            && open.is_named(&item_id, &call_id)
+            && open.is_at(place)
+            && !open.is_object()
+        {
+            return;
+        }
         let call = RawToolCall {
-            id: text("call_id"),
-            name: text("name"),
+            id: call_id,
+            name: text_at(item, "name"),
             arguments: arguments_of(item),
         };
         self.kept_bytes += size_of::<StreamedCall>() + call.bytes();
         self.calls.push(StreamedCall {
             place,
+            item_id,
             call,
             is_whole,
         });
     }
 
     /// Takes an item that is whole: it says all of what its pieces said.
-    fn item(&mut self, place: Value, item: &Value, sink: &mut dyn Sink) {
-        let name = format!("{place} {} {}", item["id"], item["call_id"]);
-        let is_named = !place.is_null() || !item["id"].is_null();
-        if is_named && self.told.contains(&name) {
+    fn item(&mut self, place: Option<u64>, item: &Value, sink: &mut dyn Sink) {
+        let kind = item["type"].as_str().unwrap_or_default();
+        let ids = ["id", "call_id"].map(|key| text_at(item, key));
+        let is_named = place.is_some() || ids.iter().any(|id| !id.is_empty());
+        // Ids that stand for all of a kind tell nothing apart.
+        let said = match kind {
+            "function_call" => [&item["name"], &item["arguments"]],
+            "message" => [&item["content"], &Value::Null],
+            _ => [&item["encrypted_content"], &Value::Null],
+        };
+        let mut hasher = DefaultHasher::new();
+        (place, ids, kind, said).hash(&mut hasher);
+        let told = hasher.finish();
+        if is_named && self.told.contains(&told) {
             return;
         }
-        self.kept_bytes += size_of::<String>() + name.len();
-        self.told.push(name);
-        let kind = item["type"].as_str().unwrap_or_default();
+        self.kept_bytes += size_of::<u64>();
+        self.told.push(told);
         let kept = match kind {
             "message" => self.message(item, sink),
             "function_call" => {
@@ -215,31 +271,29 @@ impl ResponsesDecoder {
         (bytes > 0).then_some(kept)
     }
 
-    fn call(&mut self, place: Value, item: &Value) {
+    fn call(&mut self, place: Option<u64>, item: &Value) {
         let is_whole = item["status"] != "incomplete";
-        let id = item["call_id"].as_str().unwrap_or_default();
-        let is_same = |call: &&mut StreamedCall| {
-            !call.is_whole && call.place == place && (call.call.id.is_empty() || call.call.id == id)
-        };
-        let Some(found) = self.calls.iter_mut().rev().find(is_same) else {
+        let [item_id, call_id] = [text_at(item, "id"), text_at(item, "call_id")];
+        let Some(found) = self.open_call(place, &item_id, &call_id) else {
             return self.begin_call(place, item, is_whole);
         };
         found.is_whole = is_whole;
-        found.call.id = id.to_owned();
-        if let Some(name) = item["name"].as_str() {
-            found.call.name = name.to_owned();
+        for (known, told) in [
+            (&mut found.call.id, call_id),
+            (&mut found.call.name, text_at(item, "name")),
+        ] {
+            if !told.is_empty() {
+                *known = told;
+            }
         }
-        let arguments = arguments_of(item);
-        if !arguments.is_empty() {
-            self.kept_bytes = self.kept_bytes + arguments.len() - found.call.arguments.len();
-            found.call.arguments = arguments;
-        }
+        let more = found.set_arguments(arguments_of(item));
+        self.kept_bytes += more;
     }
 
     /// Takes the answer as one document, as it also stands in the last event of a stream.
     fn document(&mut self, document: &Value, sink: &mut dyn Sink) -> Result<(), AnswerFault> {
         if document["output"].is_array() || document["object"] == "response" {
-            return self.end(document, sink);
+            return self.end(document, "completed", sink);
         }
         if let Some(fault) = fault_in(document) {
             return Err(fault);
@@ -247,21 +301,23 @@ impl ResponsesDecoder {
         Ok(())
     }
 
-    fn end(&mut self, response: &Value, sink: &mut dyn Sink) -> Result<(), AnswerFault> {
-        let status = response["status"].as_str().unwrap_or("completed");
+    /// Takes the end of the answer, whose status is `usual` where it names none.
+    fn end(
+        &mut self,
+        response: &Value,
+        usual: &str,
+        sink: &mut dyn Sink,
+    ) -> Result<(), AnswerFault> {
+        let status = response["status"].as_str();
+        let status = status.filter(|word| !word.is_empty()).unwrap_or(usual);
         if says_something(&response["error"]) {
             return Err(reported(&response["error"]));
         }
         if status == "failed" {
             return Err(reported(response));
         }
-        if self.items.is_empty() && self.calls.is_empty() && self.text_bytes == 0 {
-            let output = response["output"].as_array().into_iter().flatten();
-            for (place, item) in output.enumerate().take(PARTS_MAX + 1) {
-                self.item(json!(place), item, sink);
-            }
-            bounded(self.parts())?;
-        }
+        self.output(&response["output"], sink);
+        bounded(self.parts())?;
         self.count(&response["usage"]);
         let reason = response.pointer("/incomplete_details/reason");
         self.ending = match (status, reason.and_then(Value::as_str)) {
@@ -274,34 +330,62 @@ impl ResponsesDecoder {
         Ok(())
     }
 
-    fn count(&mut self, usage: &Value) {
-        if !usage.is_object() {
-            return;
+    /// Takes what the end says of all items, as far as nothing has said it before.
+    fn output(&mut self, output: &Value, sink: &mut dyn Sink) {
+        let (has_items, has_calls) = (!self.items.is_empty(), !self.calls.is_empty());
+        let has_text = self.text_bytes > 0;
+        let output = output.as_array().into_iter().flatten();
+        for (place, item) in (0..).zip(output.take(PARTS_MAX + 1)) {
+            let is_new = match item["type"].as_str() {
+                Some("message") => !has_items && (!has_text || self.message_bytes > 0),
+                Some("function_call") => {
+                    let ids = [text_at(item, "id"), text_at(item, "call_id")];
+                    !has_calls || self.open_call(Some(place), &ids[0], &ids[1]).is_some()
+                }
+                _ => !has_items,
+            };
+            if is_new {
+                self.item(Some(place), item, sink);
+            }
         }
-        let count = |path: &str| {
-            let counted = usage.pointer(path);
-            let counted = counted.and_then(|value| Count::deserialize(value).ok());
-            counted.and_then(|count| count.0).unwrap_or_default()
-        };
+    }
+
+    fn count(&mut self, usage: &Value) {
+        let count = |path: &str| Count::at(usage, path).unwrap_or_default();
         let mut counts = Usage::new(count("/input_tokens"), count("/output_tokens"));
         counts.total_tokens = counts.total_tokens.max(count("/total_tokens"));
         counts.cached_tokens = count("/input_tokens_details/cached_tokens");
         counts.reasoning_tokens = count("/output_tokens_details/reasoning_tokens");
-        self.usage = Some(counts);
+        self.usage = (counts != Usage::default()).then_some(counts);
     }
 }
 
 impl StreamedCall {
+    fn is_named(&self, item_id: &str, call_id: &str) -> bool {
+        let is_same = |known: &str, told: &str| !told.is_empty() && known == told;
+        is_same(&self.item_id, item_id) || is_same(&self.call.id, call_id)
+    }
+
+    fn is_at(&self, place: Option<u64>) -> bool {
+        self.place.is_none() || place.is_none() || self.place == place
+    }
+
     fn is_object(&self) -> bool {
         serde_json::from_str::<Map<String, Value>>(&self.call.arguments).is_ok()
     }
 
-    fn into_raw(self) -> RawToolCall {
-        let mut call = self.call;
-        if call.arguments.trim().is_empty() {
-            call.arguments = "{}".into();
+    /// Takes all of its arguments, if these are some; returns by how many bytes it has grown.
+    fn set_arguments(&mut self, arguments: String) -> usize {
+        if arguments.is_empty() {
+            return 0;
         }
-        call
+        let known = std::mem::replace(&mut self.call.arguments, arguments);
+        self.call.arguments.len().saturating_sub(known.len())
+    }
+
+    fn into_raw(mut self) -> RawToolCall {
+        self.call.arguments = plain_arguments(self.call.arguments);
+        self.call
     }
 }
 
@@ -319,6 +403,10 @@ fn reasoning(item: &Value) -> Option<Value> {
     Some(json!({
         "type": "reasoning", "id": item["id"], "summary": summary, "encrypted_content": encrypted,
     }))
+}
+
+fn text_at(item: &Value, key: &str) -> String {
+    item[key].as_str().unwrap_or_default().to_owned()
 }
 
 fn arguments_of(item: &Value) -> String {
@@ -341,5 +429,11 @@ struct ResponseEvent<'a> {
     #[serde(borrow, default)]
     delta: Option<Text<'a>>,
     #[serde(default)]
-    output_index: Value,
+    output_index: Count,
+    #[serde(borrow, default)]
+    item_id: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    arguments: Option<Text<'a>>,
+    #[serde(default)]
+    error: Value,
 }

@@ -250,7 +250,122 @@ fn a_document_is_an_answer_or_none() {
     assert!(whole(&json!({"object": "error", "message": "no"})).is_err());
 }
 
+/// Lines that say nothing.
+const NOISE: &[&str] = &[
+    ": WAIT\r\n\r\n",
+    "data:\n\n",
+    "event: keepalive\ndata: {\"type\":\"keepalive\",\"sequence_number\":1}\n\n",
+    "event: response.queued\ndata: {\"type\":\"response.queued\"}\n\n",
+    "data: ping\n\n",
+    "data: null\n\n",
+    "data: {}\n\n",
+    "{\"type\":7}\n",
+    "{\"type\":\"ping\"}\n",
+    "\n\n",
+];
+
+/// Fields that do not matter, or do not in these types: of the event, of its item, of the response.
+const FIELDS: [&[&str]; 3] = [
+    &[
+        "sequence_number",
+        "content_index",
+        "logprobs",
+        "obfuscation",
+        "usage",
+        "error",
+        "response",
+        "item",
+        "arguments",
+        "part",
+    ],
+    &[
+        "status",
+        "role",
+        "summary",
+        "annotations",
+        "call_id",
+        "encrypted_content",
+        "namespace",
+    ],
+    &[
+        "error",
+        "status",
+        "incomplete_details",
+        "usage",
+        "metadata",
+        "tools",
+        "created_at",
+    ],
+];
+
 proptest! {
+    #[test]
+    fn noise_anywhere_changes_nothing(
+        texts in prop::collection::vec("[a-zä🦀\"]{1,4}", 0..4),
+        calls in prop::collection::vec("[a-zä\"]{0,6}", 0..3),
+        fields in prop::collection::vec((any::<Index>(), 0_usize..3, any::<Index>(), testing::junk()), 0..16),
+        lines in prop::collection::vec((any::<Index>(), any::<Index>()), 0..6),
+        repeats in prop::collection::vec(any::<Index>(), 0..3),
+        cuts in prop::collection::vec(any::<Index>(), 0..8),
+    ) {
+        let added = |place: usize, item: &Value| json!({"type": "response.output_item.added", "output_index": place, "item": item});
+        let done = |place: usize, item: &Value| json!({"type": "response.output_item.done", "output_index": place, "item": item});
+        let whole = texts.concat();
+        let thought = json!({"type": "reasoning", "id": "r", "summary": [], "encrypted_content": "s"});
+        let said = json!({"type": "message", "id": "m", "content": [{"type": "output_text", "text": whole}]});
+        let mut output = vec![thought.clone(), said.clone()];
+        let mut events = vec![
+            json!({"type": "response.created", "response": {"id": "x"}}),
+            added(0, &json!({"type": "reasoning", "id": "r"})),
+            done(0, &thought),
+            added(1, &json!({"type": "message", "id": "m", "content": []})),
+        ];
+        events.extend(texts.iter().map(|text| {
+            json!({"type": "response.output_text.delta", "output_index": 1, "item_id": "m", "delta": text})
+        }));
+        events.push(done(1, &said));
+        for (at, text) in calls.iter().enumerate() {
+            let arguments = json!({"text": text}).to_string();
+            let item = |arguments: &str| json!({"type": "function_call", "id": format!("f{at}"), "call_id": format!("c{at}"), "name": "x", "arguments": arguments});
+            let piece = |text: &str| json!({"type": "response.function_call_arguments.delta", "output_index": at + 2, "item_id": format!("f{at}"), "delta": text});
+            let (begun, rest) = arguments.split_at(5);
+            events.extend([added(at + 2, &item("")), piece(begun), piece(rest)]);
+            events.push(json!({"type": "response.function_call_arguments.done", "output_index": at + 2, "item_id": format!("f{at}"), "arguments": arguments}));
+            events.push(done(at + 2, &item(&arguments)));
+            output.push(item(&arguments));
+        }
+        let last = events.len() - 1;
+        events.push(json!({"type": "response.completed", "response": {"output": output, "usage": {"input_tokens": 3, "output_tokens": 4}}}));
+        let clean = decode(&[stream(&events).as_bytes()]);
+
+        for at in &repeats {
+            let at = last + at.index(2);
+            events.insert(at, events[at].clone());
+        }
+        for (at, level, field, value) in &fields {
+            let at = at.index(events.len());
+            let object = match level {
+                0 => Some(&mut events[at]),
+                1 => events[at].pointer_mut("/item"),
+                _ => events[at].pointer_mut("/response"),
+            };
+            let name = FIELDS[*level][field.index(FIELDS[*level].len())];
+            // An error that says something is one.
+            let matters = name == "error" && crate::llm::dialect::says_something(value);
+            if let Some(Value::Object(object)) = object && !matters {
+                object.entry(name).or_insert(value.clone());
+            }
+        }
+        let mut events: Vec<String> = events.iter().map(|event| stream(std::slice::from_ref(event))).collect();
+        events.push("data: [DONE] \n\n".to_owned());
+        for (at, line) in &lines {
+            events.insert(at.index(events.len()), NOISE[line.index(NOISE.len())].to_owned());
+        }
+        let body = events.concat();
+        let pieces = testing::cut_at(body.as_bytes(), &cuts);
+        prop_assert_eq!(decode(&pieces), clean, "{}", body);
+    }
+
     #[test]
     fn any_split_of_the_bytes_gives_the_same_deltas(
         cuts in prop::collection::vec(any::<Index>(), 0..12),

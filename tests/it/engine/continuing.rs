@@ -11,6 +11,19 @@ fn anthropic(spec: &mut AgentSpec) {
     spec.model.main.provider = Provider::ANTHROPIC;
 }
 
+fn responses(spec: &mut AgentSpec) {
+    spec.model.main.name = "gpt-5.6".to_owned();
+}
+
+fn ollama(spec: &mut AgentSpec) {
+    spec.model.main.provider = Provider::OLLAMA;
+}
+
+fn chat(_: &mut AgentSpec) {}
+
+/// Each dialect.
+const DIALECTS: [fn(&mut AgentSpec); 4] = [chat, anthropic, responses, ollama];
+
 fn world(adapt: fn(&mut AgentSpec)) -> World {
     World::with(Setup {
         on_disconnect: OnDisconnect::Continue,
@@ -46,7 +59,7 @@ fn half() -> [Step; 3] {
 
 #[test]
 fn a_reply_that_breaks_off_is_gone_on_with_where_it_stops() {
-    for adapt in [(|_| {}) as fn(&mut AgentSpec), anthropic] {
+    for adapt in DIALECTS {
         for step in half() {
             let world = world(adapt);
             world.model.reply(step).then(text("the story"));
@@ -109,7 +122,12 @@ fn a_provider_that_falls_silent_in_the_middle_is_asked_to_go_on() {
 
 #[test]
 fn after_the_fourth_break_in_a_row_the_turn_fails_and_keeps_what_came() {
-    let world = world(|_| {});
+    for adapt in DIALECTS {
+        breaks_four_times(world(adapt));
+    }
+}
+
+fn breaks_four_times(world: World) {
     world
         .model
         .reply(text("a ").and_cut())

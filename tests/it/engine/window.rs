@@ -7,7 +7,7 @@ use duragent::engine::Overheard;
 use serde_json::Value;
 
 use super::*;
-use crate::support::fake_model::Asked;
+use crate::support::fake_model::{Asked, Step};
 
 /// Says as many words as it is told.
 fn babbles(arguments: &str) -> ToolOutput {
@@ -33,7 +33,11 @@ fn world(adapt: Adapt) -> World {
 /// The list of messages as it stands in the body, without its last bracket and without the marks
 /// of Anthropic's cache, which move on.
 fn messages_text(asked: &Asked) -> String {
-    let start = asked.text.find("\"messages\":[").unwrap() + "\"messages\":[".len();
+    let begins = ["\"messages\":[", "\"input\":["];
+    let mut starts = begins
+        .iter()
+        .map(|one| Some(asked.text.find(one)? + one.len()));
+    let start = starts.find_map(|start| start).unwrap();
     let (mut depth, mut in_string, mut escaped) = (1, false, false);
     let list = asked.text[start..].chars().take_while(|c| {
         match c {
@@ -225,16 +229,28 @@ const TOO_LONG: &str = "This model's maximum context length is 4096 tokens.";
 
 #[test]
 fn a_conversation_that_the_provider_finds_too_long_is_shortened_and_asked_again() {
-    let world = world(|_| {});
+    let refused = || error(400, TOO_LONG);
+    let told = || pieces(&[]).and_error(400, TOO_LONG);
+    is_shortened(world(|_| {}), refused());
+    for step in [refused(), told()] {
+        is_shortened(
+            world(|spec| spec.model.main.name = "gpt-5.6".to_owned()),
+            step.clone(),
+        );
+        is_shortened(
+            world(|spec| spec.model.main.provider = Provider::OLLAMA),
+            step,
+        );
+    }
+}
+
+fn is_shortened(world: World, step: Step) {
     let id = world.session();
     for _ in 0..4 {
         turn(&world, &id, 2, 200);
     }
     let before = world.model.request_count();
-    world
-        .model
-        .reply(error(400, TOO_LONG))
-        .then(text("short of it"));
+    world.model.reply(step).then(text("short of it"));
     let items = read_all(&mut world.say(&id, "and then?"));
     assert_eq!(said(&items), "short of it");
     let notice = items.iter().find_map(|item| match &item.event {

@@ -39,7 +39,7 @@ fn piece(index: Value, delta: Value) -> Value {
 }
 
 /// A body that comes in chunks, wherever they end.
-fn chunked(content_type: &str, body: impl Into<Vec<u8>>) -> Step {
+pub(super) fn chunked(content_type: &str, body: impl Into<Vec<u8>>) -> Step {
     raw(content_type, body).split_every(7)
 }
 
@@ -53,6 +53,10 @@ fn answered(provider: &Provider, body: impl Into<Vec<u8>>) -> (FakeModel, ModelR
 
 /// The request of the next call, which brings the reply back with results of its calls.
 fn next(provider: &Provider, fake: &FakeModel, reply: ModelReply, text: &str) -> Asked {
+    next_at(&(provider.clone(), "m1"), fake, reply, text)
+}
+
+pub(super) fn next_at(place: &Place, fake: &FakeModel, reply: ModelReply, text: &str) -> Asked {
     let mut request = hello();
     let calls: Vec<ToolCall> = (reply.tool_calls.into_iter().enumerate())
         .map(|(at, call)| call.named(CallId::parse(&format!("call-{at}")).unwrap()))
@@ -79,28 +83,35 @@ fn next(provider: &Provider, fake: &FakeModel, reply: ModelReply, text: &str) ->
         request.messages.push(user("go on"));
     }
     let count = fake.request_count();
-    model(provider.clone(), fake)
+    Providers::new(settings_at(fake))
+        .model(&spec_at(place, fake))
         .call(&request, &mut Heard::default())
         .unwrap();
     fake.requests().swap_remove(count)
 }
 
 /// The calls in the last message of the model, as name and arguments.
-fn calls_in(asked: &Asked) -> Vec<(String, Value)> {
+pub(super) fn calls_in(asked: &Asked) -> Vec<(String, Value)> {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let called = |function: &Value| {
+        let arguments = match &function["arguments"] {
+            Value::String(text) => serde_json::from_str(text).unwrap(),
+            arguments => arguments.clone(),
+        };
+        (text(&function["name"]), arguments)
+    };
+    if let Some(items) = asked.body["input"].as_array() {
+        let is_call = |item: &&Value| item["type"] == "function_call";
+        return items.iter().filter(is_call).map(called).collect();
+    }
     let of_model = asked
         .messages()
         .iter()
         .rev()
         .find(|one| one["role"] == "assistant")
         .unwrap();
-    let text = |value: &Value| value.as_str().unwrap().to_owned();
     if let Some(calls) = of_model["tool_calls"].as_array() {
-        let function = |call: &Value| {
-            let function = &call["function"];
-            let arguments = serde_json::from_str(function["arguments"].as_str().unwrap());
-            (text(&function["name"]), arguments.unwrap())
-        };
-        return calls.iter().map(function).collect();
+        return calls.iter().map(|call| called(&call["function"])).collect();
     }
     let blocks = of_model["content"].as_array().unwrap().iter();
     let calls = blocks.filter(|block| block["type"] == "tool_use");
@@ -283,57 +294,59 @@ fn odd_types_in_fields_that_nobody_needs_end_nothing() {
     }
 }
 
+/// Errors as they come in every dialect, by servers and by what stands before them.
+pub(super) const ERRORS: [(&str, &str); 17] = [
+    (
+        "text/event-stream",
+        "data: {\"error\":{\"message\":\"the words\",\"code\":503}}\n\n",
+    ),
+    ("text/event-stream", "data: {\"error\":\"the words\"}\n\n"),
+    (
+        "text/event-stream",
+        "data: {\"error\":true,\"message\":\"the words\"}\n\n",
+    ),
+    (
+        "text/event-stream",
+        "data: [{\"error\":{\"message\":\"the words\",\"status\":\"UNAVAILABLE\"}}]\n\n",
+    ),
+    (
+        "text/event-stream",
+        "data: {\"object\":\"error\",\"message\":\"the words\",\"code\":503}\n\n",
+    ),
+    (
+        "text/event-stream",
+        "data: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"the words\"}}\n\n",
+    ),
+    ("text/event-stream", "event: error\ndata: the words\n\n"),
+    (
+        "text/event-stream",
+        "event: error\ndata: {\"reason\":\"the words\"}\n\n",
+    ),
+    (
+        "text/event-stream",
+        "event: error\n{\"message\":\"the words\"}\n\n",
+    ),
+    (
+        "text/event-stream",
+        ": WAIT\n\n{\"error\":{\"message\":\"the words\"}}\n",
+    ),
+    ("text/event-stream", "upstream said the words\n"),
+    ("application/x-ndjson", "{\"error\":\"the words\"}\n"),
+    ("application/json", "{\"detail\":\"the words\"}"),
+    ("application/json", "{\"detail\":[{\"msg\":\"the words\"}]}"),
+    (
+        "application/json",
+        "[{\"error\":{\"message\":\"the words\"}}]",
+    ),
+    (
+        "text/html",
+        "<html><head><title>502 the words</title></head></html>",
+    ),
+    ("text/plain", "<!doctype html><title>503 the words</title>"),
+];
+
 #[test]
 fn an_error_inside_an_answer_is_one_in_the_providers_words() {
-    let everywhere = [
-        (
-            "text/event-stream",
-            "data: {\"error\":{\"message\":\"the words\",\"code\":503}}\n\n",
-        ),
-        ("text/event-stream", "data: {\"error\":\"the words\"}\n\n"),
-        (
-            "text/event-stream",
-            "data: {\"error\":true,\"message\":\"the words\"}\n\n",
-        ),
-        (
-            "text/event-stream",
-            "data: [{\"error\":{\"message\":\"the words\",\"status\":\"UNAVAILABLE\"}}]\n\n",
-        ),
-        (
-            "text/event-stream",
-            "data: {\"object\":\"error\",\"message\":\"the words\",\"code\":503}\n\n",
-        ),
-        (
-            "text/event-stream",
-            "data: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"the words\"}}\n\n",
-        ),
-        ("text/event-stream", "event: error\ndata: the words\n\n"),
-        (
-            "text/event-stream",
-            "event: error\ndata: {\"reason\":\"the words\"}\n\n",
-        ),
-        (
-            "text/event-stream",
-            "event: error\n{\"message\":\"the words\"}\n\n",
-        ),
-        (
-            "text/event-stream",
-            ": WAIT\n\n{\"error\":{\"message\":\"the words\"}}\n",
-        ),
-        ("text/event-stream", "upstream said the words\n"),
-        ("application/x-ndjson", "{\"error\":\"the words\"}\n"),
-        ("application/json", "{\"detail\":\"the words\"}"),
-        ("application/json", "{\"detail\":[{\"msg\":\"the words\"}]}"),
-        (
-            "application/json",
-            "[{\"error\":{\"message\":\"the words\"}}]",
-        ),
-        (
-            "text/html",
-            "<html><head><title>502 the words</title></head></html>",
-        ),
-        ("text/plain", "<!doctype html><title>503 the words</title>"),
-    ];
     let of_chat = [
         (
             "text/event-stream",
@@ -349,7 +362,7 @@ fn an_error_inside_an_answer_is_one_in_the_providers_words() {
         ),
         ("application/json", "{\"id\":\"the words\"}"),
     ];
-    let cases = everywhere
+    let cases = ERRORS
         .iter()
         .flat_map(|case| [(OPENAI, case), (ANTHROPIC, case)]);
     for (provider, (content_type, body)) in cases.chain(of_chat.iter().map(|case| (OPENAI, case))) {

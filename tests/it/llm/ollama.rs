@@ -7,8 +7,6 @@ use duragent::llm::AttachedFiles;
 
 use crate::support::fake_model::{raw_document, tool_call};
 
-const OLLAMA: Provider = Provider::OLLAMA;
-
 /// A session's call, with a window of ours.
 fn within(window_tokens: u64) -> Request {
     Request {

@@ -8,12 +8,21 @@ fn with_fallback(
     other: &FakeModel,
     request: &Request,
 ) -> (Result<ModelReply, LlmError>, Heard) {
+    with_fallback_at(&MESSAGES, main, other, request)
+}
+
+fn with_fallback_at(
+    place: &Place,
+    main: &FakeModel,
+    other: &FakeModel,
+    request: &Request,
+) -> (Result<ModelReply, LlmError>, Heard) {
     let spec = ModelSpec {
         fallbacks: vec![ModelChoice {
             name: "m2".into(),
             ..choice(OPENAI, Some(other.url()))
         }],
-        ..spec(ANTHROPIC, main)
+        ..spec_at(place, main)
     };
     let mut heard = Heard::default();
     let result = Providers::new(settings())
@@ -24,7 +33,7 @@ fn with_fallback(
 
 #[test]
 fn a_busy_provider_is_tried_six_times() {
-    for provider in [OPENAI, ANTHROPIC] {
+    for place in PLACES {
         let fake = FakeModel::start();
         fake.reply(error(503, "busy"))
             .then(error(429, "slow down"))
@@ -32,7 +41,7 @@ fn a_busy_provider_is_tried_six_times() {
             .then(error(408, "too slow"))
             .then(error(502, "bad gateway"))
             .then(text("there"));
-        let (result, heard) = ask(provider.clone(), &fake);
+        let (result, heard) = ask_at(&place, &fake);
         assert!(result.is_ok(), "{result:?}");
         assert_eq!(heard.codes(), ["retry"; 5]);
         let words = &heard.notices[0].1;
@@ -43,7 +52,7 @@ fn a_busy_provider_is_tried_six_times() {
 
         fake.default_reply(error(500, "out of order"));
         let before = fake.request_count();
-        let (result, heard) = ask(provider, &fake);
+        let (result, heard) = ask_at(&place, &fake);
         assert!(matches!(result, Err(LlmError::Status { status: 500, .. })));
         assert_eq!(fake.request_count() - before, 6);
         assert_eq!(heard.codes(), ["retry"; 5]);
@@ -64,13 +73,17 @@ fn a_time_is_believed_in_every_form_in_which_providers_name_it() {
         error(429, "").body(INFO),
         pieces(&[]).and_error(429, "Please retry in 0.3s."),
     ] {
-        let fake = FakeModel::start();
-        fake.reply(step).then(text("now"));
-        let begin = Instant::now();
-        let (result, heard) = ask(OPENAI, &fake);
-        assert!(result.is_ok(), "{result:?}");
-        assert!(begin.elapsed() >= Duration::from_millis(300));
-        assert_eq!(heard.codes(), ["retry"]);
+        for place in [CHAT, RESPONSES, LOCAL] {
+            let fake = FakeModel::start();
+            fake.reply(step.clone()).then(text("now"));
+            let begin = Instant::now();
+            let (result, heard) = ask_at(&place, &fake);
+            assert!(result.is_ok(), "{result:?}");
+            assert!(begin.elapsed() >= Duration::from_millis(300), "{place:?}");
+            assert_eq!(heard.codes(), ["retry"]);
+            let asked = fake.requests();
+            assert_eq!(asked[0].text, asked[1].text);
+        }
     }
 }
 
@@ -101,7 +114,7 @@ fn a_longer_wait_than_ours_is_named_and_others_are_asked_at_once() {
 
 #[test]
 fn what_is_wrong_with_one_provider_is_said_and_another_asked() {
-    for (step, words) in [
+    let wrong = [
         (error(401, "wrong key"), "wrong key"),
         (error(402, "no credits"), "no credits"),
         (error(403, "not your region"), "not your region"),
@@ -111,16 +124,23 @@ fn what_is_wrong_with_one_provider_is_said_and_another_asked() {
             "current quota",
         ),
         (raw("text/html", "<html>welcome</html>"), "a web page"),
-    ] {
+    ];
+    let cases = PLACES
+        .iter()
+        .flat_map(|place| wrong.iter().map(move |case| (place, case)));
+    for (place, (step, words)) in cases {
         let (main, other) = (FakeModel::start(), FakeModel::start());
-        main.reply(step);
+        main.default_reply(step.clone());
         other.reply(text("here"));
-        let (result, heard) = with_fallback(&main, &other, &hello());
+        let (result, heard) = with_fallback_at(place, &main, &other, &hello());
         assert_eq!(result.unwrap().model, "openai/m2", "{words}");
         assert_eq!(heard.codes(), ["fallback", "fallback"], "{words}");
         assert!(heard.notices[0].1.contains(words), "{heard:?}");
         assert_eq!(heard.notices[1].1, "answered by openai/m2");
-        assert_eq!((heard.text.as_str(), main.request_count()), ("here", 1));
+        // A path that is nowhere may be one that the server does not know.
+        let asked = 1 + usize::from(*place == RESPONSES && *words == "no such model");
+        assert_eq!((heard.text.as_str(), main.request_count()), ("here", asked));
+        assert_eq!(other.requests()[0].last_message(), "hello");
     }
     // A bad request would be as bad elsewhere.
     let (main, other) = (FakeModel::start(), FakeModel::start());
@@ -153,22 +173,24 @@ fn what_is_too_long_is_told_first_and_asked_elsewhere_when_it_was_shortened() {
 
 #[test]
 fn a_reply_of_nothing_and_calls_that_were_not_asked_for_are_remarked_on() {
-    for provider in [OPENAI, ANTHROPIC] {
+    for place in PLACES {
         let fake = FakeModel::start();
         fake.reply(pieces(&[]).finish_reason("stop"))
             .then(text("a word"));
-        let (result, heard) = ask(provider.clone(), &fake);
+        let (result, heard) = ask_at(&place, &fake);
         assert_eq!(result.unwrap().finish_reason, FinishReason::Stop);
         assert_eq!(heard.codes(), ["empty_reply"]);
-        assert_eq!(ask(provider.clone(), &fake).1.codes(), [""; 0]);
+        assert_eq!(ask_at(&place, &fake).1.codes(), [""; 0]);
 
         fake.reply(text("so").and_call("date", "{}"));
         let request = Request {
             tool_choice: ToolChoice::None,
-            ..long_request()
+            tools: long_request().tools,
+            ..hello()
         };
         let mut heard = Heard::default();
-        let result = model(provider, &fake).call(&request, &mut heard);
+        let mut model = Providers::new(settings_at(&fake)).model(&spec_at(&place, &fake));
+        let result = model.call(&request, &mut heard);
         assert!(result.is_ok(), "{result:?}");
         assert_eq!(heard.codes(), ["calls_ignored"]);
         assert!(heard.notices[0].1.contains("date"), "{heard:?}");

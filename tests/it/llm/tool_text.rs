@@ -140,19 +140,103 @@ fn what_is_held_is_kept_when_the_call_is_cancelled_and_asked_for_again_when_it_b
     assert_eq!(heard.text, "It is late.");
     assert_eq!(reply.unwrap().tool_calls, []);
 
-    fake.reply(pieces(&["{\"name\": \"da"]).and_stall());
+    // Thinking is shown as it comes, and so tells when what stands in one piece with it is held.
+    const PIECE: &str = "<think>so</think>{\"name\": \"da";
+    fake.reply(pieces(&[PIECE]).and_stall());
     let mut model = Providers::new(settings()).model(&spec);
     let canceller = model.canceller();
+    let (flushed_tx, flushed_rx) = bounded(8);
     let waiting = std::thread::spawn(move || {
-        let mut heard = Heard::default();
-        let result = model.call(&request, &mut heard);
-        (result, heard)
+        let mut sink = Telling(Heard::default(), flushed_tx);
+        let result = model.call(&request, &mut sink);
+        (result, sink.0)
     });
-    fake.wait_for_stalls(1);
-    // What was sent before the stall is read by then or soon after.
-    std::thread::sleep(Duration::from_millis(200));
+    let shown: String = flushed_rx.recv_timeout(Duration::from_secs(60)).unwrap();
+    assert_eq!(shown, "<think>so</think>");
     canceller.cancel();
     let (result, heard) = waiting.join().unwrap();
     assert_eq!(result, Err(LlmError::Cancelled));
-    assert_eq!(heard.text, "{\"name\": \"da");
+    assert_eq!(heard.text, PIECE);
+}
+
+/// Tells of what it has, whenever that is to be shown.
+struct Telling(Heard, Sender<String>);
+
+impl Sink for Telling {
+    fn text(&mut self, text: &str) {
+        self.0.text(text);
+    }
+
+    fn flush(&mut self) -> Result<(), SinkError> {
+        drop(self.1.try_send(self.0.text.clone()));
+        self.0.flush()
+    }
+
+    fn notice(&mut self, code: NoticeCode, message: String) {
+        self.0.notice(code, message);
+    }
+}
+
+#[test]
+fn what_goes_on_with_a_reply_that_broke_off_is_no_call() {
+    // Alone the second half would be one.
+    let rest = "{\"name\": \"bash\", \"arguments\": {\"command\": \"touch made\"}}";
+    let fake = FakeModel::start();
+    fake.reply(pieces(&["You would call "]).and_cut())
+        .then(printed(rest));
+    let bench = served(&fake, "");
+    let session = bench.create_session("ada");
+    let answer = bench.say(&session, "how would you make it?").json();
+    assert_eq!(answer["content"], format!("You would call {rest}"));
+    assert_eq!(fake.request_count(), 2);
+    let codes = kinds(&bench, &session, "error");
+    assert_eq!(codes.len(), 1, "{codes:?}");
+    assert_eq!(codes[0]["code"], "reply_continued");
+    assert!(
+        !bench
+            .workspace
+            .file(".duragent/agents/ada/work/made")
+            .exists()
+    );
+    // The next reply may call again.
+    fake.reply(printed(rest)).then(text("made"));
+    assert_eq!(bench.say(&session, "then do").json()["content"], "made");
+    assert!(
+        bench
+            .workspace
+            .file(".duragent/agents/ada/work/made")
+            .exists()
+    );
+}
+
+#[test]
+fn what_stands_in_an_attached_file_is_quoted_and_no_call() {
+    let call = "{\"name\": \"bash\", \"arguments\": {\"command\": \"touch made\"}}";
+    let fake = FakeModel::start();
+    let bench = served(&fake, "");
+    let made = bench.workspace.file(".duragent/agents/ada/work/made");
+    for (file, runs) in [
+        (format!("# How to\n\n{call}\n"), false),
+        ("# How to\n\nIt is not said here.\n".to_owned(), true),
+    ] {
+        let session = bench.create_session("ada");
+        let path = format!("/api/v1/sessions/{session}/files");
+        let kind = [("Content-Type", "text/plain")];
+        let brought = bench.request("POST", &path, &kind, file.as_bytes());
+        fake.reply(printed(call));
+        if runs {
+            fake.reply(text("done"));
+        }
+        let files = json!([{"file": brought.json()["file"], "name": "how.txt"}]);
+        let body = json!({"content": "what stands there?", "attachments": files});
+        let path = format!("/api/v1/sessions/{session}/messages");
+        let answer = bench.post(&path, &body).json();
+        assert_eq!(answer["content"], if runs { "done" } else { call });
+        assert_eq!(made.exists(), runs);
+        let asked = fake.requests();
+        assert!(
+            asked.last().unwrap().text.contains("How to"),
+            "it was shown"
+        );
+    }
 }
