@@ -35,6 +35,7 @@ const PROMPT_BYTES_MAX: usize = 1 << 20;
 /// Those that this version has; the others load with a warning.
 const OFFERED_BUILTINS: &[&str] = &[
     "bash",
+    "file",
     "memory",
     "reload_tools",
     "send_file",

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
-use std::os::fd::AsRawFd as _;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -67,7 +67,7 @@ fn open_at_once(path: &Path) -> Result<File, TextError> {
 /// Where an open file lies, wherever the path led by which it was opened.
 ///
 /// Source: proc(5), `/proc/self/fd`.
-pub fn place_of(file: &File) -> io::Result<PathBuf> {
+pub fn place_of(file: &dyn AsRawFd) -> io::Result<PathBuf> {
     fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 

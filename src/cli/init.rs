@@ -273,6 +273,7 @@ spec:
     on_disconnect: pause
   # What it can do; it asks before whatever is not read-only. Remove the \"#\" of what you want:
   # tools:
+  #   - {{type: builtin, name: file}}
   #   - {{type: builtin, name: bash}}
   #   - {{type: builtin, name: web}}
   # memory:

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::check::{Check, environment};
 use crate::domain::spec::AgentSpec;
 use crate::policy::check;
+use crate::tools::file;
 use crate::tools::program_tools::ProgramTools;
 use crate::trust::WorkspaceTrust;
 use crate::workspace::policy_files::{POLICY_FILE, PolicyFiles};
@@ -45,7 +46,7 @@ fn checks_of(files: &PolicyFiles, agent: &AgentSpec, trust: &WorkspaceTrust) -> 
     let mut checks: Vec<Check> = broad
         .map(|problem| Check::of_problem("policy", &problem))
         .collect();
-    let remark = check::free_hand(&tiers.merged());
+    let remark = check::free_hand(&tiers.merged(), agent.has_builtin(file::NAME));
     checks
         .extend(remark.map(|remark| Check::warning("policy", format!("{}: {remark}", agent.name))));
     checks

@@ -578,8 +578,9 @@ impl ToolsCwd {
 }
 
 /// The tools that Duragent has, or will have, under a name of their own.
-pub const BUILTIN_TOOLS: [&str; 10] = [
+pub const BUILTIN_TOOLS: [&str; 11] = [
     "bash",
+    "file",
     "web",
     "session",
     "memory",

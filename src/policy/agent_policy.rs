@@ -12,7 +12,7 @@ use crate::base::yaml::problem::Problem;
 use crate::domain::ids::AgentName;
 use crate::domain::spec::{AgentSpec, ToolEffect, ToolKind};
 use crate::domain::trust::{Granted, Kind, Part};
-use crate::policy::{Digests, Pin, Policy, ProposedCall, Verdict};
+use crate::policy::{Digests, FileUse, Pin, Policy, ProposedCall, Verdict};
 
 use crate::policy::judge::{self, Context, JudgedCall, Judgement, LiteralRules, Ruling, ToolUse};
 use crate::policy::notify::{ChatTeller, Notification, Notifier};
@@ -250,7 +250,18 @@ impl AgentPolicy {
             is_changed: subject == Subject::Cli && self.is_changed(name, granted),
             only_reads: proposed.effect == ToolEffect::Read && !proposed.is_composed,
             value_key: proposed.value_key,
+            file: proposed.file,
         })
+    }
+
+    /// Why nobody may do this to a file by that tool, if a rule forbids it.
+    pub fn forbidding(&self, tool: &str, file: &FileUse) -> Option<String> {
+        match &*self.state() {
+            LoadedRules::Rules(rules, _) => {
+                judge::forbidding(rules, tool, file).map(ToString::to_string)
+            }
+            LoadedRules::Broken(problems) => problems.first().map(ToString::to_string),
+        }
     }
 
     /// Adds rules to what the owner allowed for good, and to the grants what `program` is now.

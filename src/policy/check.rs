@@ -14,6 +14,7 @@ use crate::domain::spec::BUILTIN_TOOLS;
 /// The tools that are part of Duragent, and their actions. A test compares.
 pub const BUILTINS: &[(&str, &[&str])] = &[
     ("bash", &[]),
+    ("file", &["read", "list", "search", "write", "edit"]),
     ("memory", &["recall", "remember", "reflect", "update_world"]),
     ("reload_tools", &[]),
     ("send_file", &[]),
@@ -234,21 +235,27 @@ pub fn broad(tier: &Tier) -> Vec<Problem> {
 
 /// Says that two rules together allow any code, though neither does: by one files may be written,
 /// and by the other a program does what the files of the folder say.
-pub fn free_hand(rules: &PolicyRules) -> Option<String> {
+///
+/// `has_file`: of an agent that may write files in its own folder without a rule.
+pub fn free_hand(rules: &PolicyRules, has_file: bool) -> Option<String> {
     if rules.mode == Mode::Dangerous {
         return None;
     }
     let obeys = rules.allow.iter().find(|pattern| obeys_folder(pattern))?;
-    let writes = rules.allow.iter().find(|pattern| may_write(pattern))?;
-    if obeys.text == writes.text {
+    let unasked = "builtin:file:write:*";
+    let is_usual = has_file && rules.mode == Mode::Ask;
+    let mut writing = rules.allow.iter().filter(|pattern| may_write(pattern));
+    let writes = writing.next().map(|pattern| pattern.text.as_str());
+    let writes = writes.or(is_usual.then_some(unasked))?;
+    if obeys.text == writes {
         let text = &obeys.text;
         return Some(format!(
             "`{text}` writes files of the folder, and does what they say: that allows any code"
         ));
     }
     Some(format!(
-        "`{}` does what files of the folder say, and `{}` may write them: the two together allow any code",
-        obeys.text, writes.text
+        "`{}` does what files of the folder say, and `{writes}` may write them: the two together allow any code",
+        obeys.text
     ))
 }
 
@@ -270,6 +277,12 @@ fn may_write(pattern: &RulePattern) -> bool {
         (Subject::Cli, _) | (Subject::Bash | Subject::Any, Some("")) => true,
         (Subject::Bash | Subject::Any, Some(name)) => {
             may_write_files(name, &literal_words(pattern))
+        }
+        (Subject::Builtin, Some("")) => true,
+        (Subject::Builtin, Some(name)) => {
+            let mut writing = ["file", "file:write", "file:edit"].iter();
+            writing
+                .any(|one| name == *one || name.starts_with(&format!("{one}:")) && *one != "file")
         }
         (Subject::Bash | Subject::Any | Subject::Builtin | Subject::Mcp, _) => false,
     }

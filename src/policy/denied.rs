@@ -7,8 +7,8 @@
 use serde_json::Value;
 use url::Url;
 
-use super::call::ToolUse;
-use super::glob::{Extent, Match, RuleGlob, Symbol, symbols};
+use super::call::{FileUse, ToolUse};
+use super::glob::{Extent, Match, RuleGlob, Symbol, letters, symbols};
 use super::programs;
 use super::rules::{RulePattern, Subject};
 use super::shell::{self, Command, Piece, Word, loose};
@@ -48,7 +48,13 @@ impl Subjects {
             subject: tool.subject,
             forms: forms
                 .iter()
-                .map(|text| Form::whole(symbols(text)))
+                .map(|text| symbols(text))
+                .chain(
+                    tool.file
+                        .into_iter()
+                        .flat_map(|file| files(tool.name, file)),
+                )
+                .map(Form::whole)
                 .collect(),
         }
     }
@@ -212,7 +218,9 @@ pub(super) fn tool_texts(tool: &ToolUse<'_>) -> Vec<String> {
     };
     texts.push(format!("{name} {arguments}"));
     let text = |key: &str| arguments.get(key).and_then(|value| value.as_str());
-    if let Some(action) = text("action") {
+    if let Some(file) = tool.file {
+        texts.extend(file.actions().map(|action| format!("{name}:{action}")));
+    } else if let Some(action) = text("action") {
         texts.push(format!("{name}:{action}"));
         if let Some(value) = tool.value_key.and_then(text) {
             texts.push(format!("{name}:{action}:{value}"));
@@ -221,6 +229,16 @@ pub(super) fn tool_texts(tool: &ToolUse<'_>) -> Vec<String> {
         texts.push(format!("{name}:{value}"));
     }
     texts
+}
+
+/// A call that is about a file, by whatever name it has.
+fn files(tool: &str, file: &FileUse) -> Vec<Vec<Symbol>> {
+    let names = [file.names(), file.written.clone()].concat();
+    let of_action = |action| {
+        let names = names.iter();
+        names.map(move |name| letters(&format!("{tool}:{action}:{name}")))
+    };
+    file.actions().flat_map(of_action).collect()
 }
 
 /// A call with an address, as far as it is one that says whom is asked: `HTTP://me@Host.:80/x` asks

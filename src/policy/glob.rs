@@ -345,6 +345,11 @@ pub(super) fn symbols(text: &str) -> Vec<Symbol> {
     text.chars().map(symbol).collect()
 }
 
+/// The symbols of a text that is one word, whatever blanks are in it.
+pub(super) fn letters(text: &str) -> Vec<Symbol> {
+    text.chars().map(Symbol::Letter).collect()
+}
+
 /// The pattern that fits `subject` alone. What is unknown fits nothing.
 pub(super) fn escaped(subject: &[Symbol]) -> String {
     let mut text = String::new();

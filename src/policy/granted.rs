@@ -4,9 +4,9 @@
 
 use std::path::{Component, Path};
 
-use super::call::{Context, ToolUse};
+use super::call::{Context, FileUse, ToolUse};
 use super::denied;
-use super::glob::{Match, Symbol, escaped, symbols};
+use super::glob::{Match, Symbol, escaped, letters, symbols};
 use super::programs::{self, ALL, ProgramKind};
 use super::rules::{RulePattern, Subject};
 use super::shell::{Command, Flow, Piece, Redirection, Script, Word, loose};
@@ -35,13 +35,40 @@ pub(super) enum CommandGrant<'r> {
 /// The rule that allows a call of a tool.
 pub(super) fn of_tool<'r>(rules: &'r [RulePattern], tool: &ToolUse<'_>) -> Option<&'r RulePattern> {
     let texts = denied::tool_texts(tool);
-    let subjects: Vec<Vec<Symbol>> = texts.iter().map(|text| symbols(text)).collect();
+    let mut subjects: Vec<Vec<Symbol>> = texts.iter().map(|text| symbols(text)).collect();
+    if let Some(file) = tool.file {
+        if file.writes && file.is_hidden() {
+            subjects.clear();
+        }
+        subjects.extend(file_subjects(tool.name, file));
+    }
     let fits = |pattern: &&RulePattern| {
         let covers = pattern.subject.covers(tool.subject);
         let glob = pattern.glob().filter(|_| covers);
         glob.is_some_and(|glob| subjects.iter().any(|one| glob.fits(one, Match::Surely)))
     };
     rules.iter().find(fits)
+}
+
+/// A call that is about a file, by its names. In a rule for writing the `.` that a part begins with must
+/// be written out: from `.git` and the like programs take orders.
+fn file_subjects(tool: &str, file: &FileUse) -> Vec<Vec<Symbol>> {
+    let subject = |action: &str, name: &str| {
+        let mut subject = letters(&format!("{tool}:{action}:{name}"));
+        let inner = subject.len().saturating_sub(file.inner.chars().count() + 1);
+        for at in inner.max(1)..subject.len() {
+            let begins = matches!(subject[at - 1], Symbol::Letter('/' | ':'));
+            if file.writes && begins && subject[at] == Symbol::Letter('.') {
+                subject[at] = Symbol::Guarded('.');
+            }
+        }
+        subject
+    };
+    let names = file.names();
+    file.actions()
+        .flat_map(|action| names.iter().map(move |name| (action, name)))
+        .map(|(action, name)| subject(action, name))
+        .collect()
 }
 
 /// The rule that allows a tool which nobody declared: one that names it and nothing else.

@@ -9,9 +9,9 @@
 
 use std::fmt;
 
-pub use super::call::{Context, JudgedCall, ToolUse};
+pub use super::call::{Context, FileUse, JudgedCall, ToolUse};
 use super::denied::{self, Subjects};
-use super::glob::{Match, Symbol, escaped};
+use super::glob::{Match, escaped, letters};
 use super::granted::{self, CommandGrant};
 use super::programs;
 use super::rules::{Mode, PolicyRules, RulePattern, Subject};
@@ -83,6 +83,8 @@ pub enum Why {
     OnlyReads,
     /// It reads a skill's files, which the agent was given to be read.
     ReadsSkill,
+    /// It reads a file, or writes one in the agent's own folder.
+    UsualFile,
     /// Nothing outside of the script notices it.
     Unnoticed,
     /// The program is another than the one that was allowed.
@@ -104,6 +106,7 @@ impl Why {
             }
             Why::OnlyReads
             | Why::ReadsSkill
+            | Why::UsualFile
             | Why::Unnoticed
             | Why::Changed
             | Why::Found
@@ -126,6 +129,11 @@ impl fmt::Display for Why {
             Why::ReadsSkill => write!(
                 f,
                 "it reads the files of a skill, which no rule has to allow"
+            ),
+            Why::UsualFile => write!(
+                f,
+                "where people are asked, reading files and writing them in the agent's own folder \
+                 needs no rule"
             ),
             Why::Found => write!(f, "nobody declared this tool"),
             Why::Never(mode, why) => write!(f, "{why}; mode `{}`", mode.as_str()),
@@ -184,6 +192,29 @@ pub struct LiteralRules {
     pub refused: Vec<String>,
 }
 
+/// The `deny` that forbids to do this to a file, if one does: for who comes upon files one by one.
+pub fn forbidding<'r>(
+    rules: &'r PolicyRules,
+    tool: &str,
+    file: &FileUse,
+) -> Option<&'r RulePattern> {
+    if rules.deny.is_empty() {
+        return None;
+    }
+    let tool = ToolUse {
+        subject: Subject::Builtin,
+        name: tool,
+        arguments: "{}",
+        is_found: false,
+        only_reads: !file.writes,
+        is_changed: false,
+        value_key: None,
+        file: Some(file),
+    };
+    let found = Subjects::of_tool(&tool).find(&rules.deny, Match::Loosely);
+    found.map(|(pattern, _)| pattern)
+}
+
 /// The rules that "allow always" adds for a call: each fits what was asked for, and nothing else.
 pub fn literal_patterns(call: &JudgedCall<'_>) -> LiteralRules {
     match *call {
@@ -193,8 +224,15 @@ pub fn literal_patterns(call: &JudgedCall<'_>) -> LiteralRules {
             ..LiteralRules::default()
         },
         JudgedCall::Tool(tool) => {
-            let name: Vec<Symbol> = tool.name.chars().map(Symbol::Letter).collect();
-            let pattern = format!("{}:{}", tool.subject.as_str(), escaped(&name));
+            let text = match tool.file {
+                // From another folder it would be another file.
+                Some(file) if file.is_own => {
+                    format!("{}:{}:{}", tool.name, file.deed(), file.inner)
+                }
+                Some(file) => format!("{}:{}:{}", tool.name, file.deed(), file.path()),
+                None => tool.name.to_owned(),
+            };
+            let pattern = format!("{}:{}", tool.subject.as_str(), escaped(&letters(&text)));
             LiteralRules {
                 patterns: vec![pattern],
                 ..LiteralRules::default()
@@ -222,7 +260,10 @@ fn literal_of_script(text: &str) -> LiteralRules {
 }
 
 fn judge_tool(rules: &PolicyRules, tool: &ToolUse<'_>) -> JudgedPart {
-    let text = format!("{} {}", tool.name, tool.arguments);
+    let text = match tool.file {
+        Some(file) => format!("{} {file}", tool.name),
+        None => format!("{} {}", tool.name, tool.arguments),
+    };
     let text = text.trim_end().to_owned();
     let subjects = Subjects::of_tool(tool);
     if let Some((pattern, fitted)) = subjects.find(&rules.deny, Match::Loosely) {
@@ -235,10 +276,12 @@ fn judge_tool(rules: &PolicyRules, tool: &ToolUse<'_>) -> JudgedPart {
     let is_known_reader =
         rules.allows_reading_builtins && tool.only_reads && tool.subject == Subject::Builtin;
     let reads_a_skill = tool.subject == Subject::Builtin && tool.name == SKILL_READER;
+    let is_usual = rules.mode == Mode::Ask && tool.file.is_some_and(FileUse::is_usual);
     match granting {
         Some(_) if tool.is_changed => part(text, Ruling::Ask, Why::Changed),
         Some(pattern) => part(text, Ruling::Allow, Why::Allowed(pattern.clone())),
         None if reads_a_skill => part(text, Ruling::Allow, Why::ReadsSkill),
+        None if is_usual => part(text, Ruling::Allow, Why::UsualFile),
         None if is_known_reader => part(text, Ruling::Allow, Why::OnlyReads),
         None if tool.is_changed && rules.mode == Mode::Dangerous => {
             part(text, Ruling::Ask, Why::Changed)

@@ -38,6 +38,7 @@ use crate::domain::ids::SessionId;
 use crate::domain::spec::{ToolEffect, ToolKind};
 
 pub use agent_policy::{AgentPolicy, Policies};
+pub use call::FileUse;
 pub use notify::{ChatTeller, Notification};
 pub use pin::{Digests, NamedFiles, Pin, place};
 pub use rules::{Mode, Occasion, PolicyRules, RulePattern, Subject, Tier, Tiers};
@@ -80,12 +81,17 @@ pub struct ProposedCall<'a> {
     pub workdir: Option<&'a Path>,
     /// The argument that a pattern may name behind the action, by the tool's schema: `url`.
     pub value_key: Option<&'a str>,
+    /// The file that it is about.
+    pub file: Option<&'a FileUse>,
 }
 
 impl ProposedCall<'_> {
-    /// The words that a person is asked about: a shell's command as it is, else the tool's name
-    /// and its arguments.
+    /// The words that a person is asked about: a shell's command as it is, what is done to a file,
+    /// else the tool's name and its arguments.
     pub fn command(&self) -> String {
+        if let Some(file) = self.file {
+            return format!("{} {file}", self.call.tool_name);
+        }
         self.script()
             .unwrap_or_else(|| format!("{} {}", self.call.tool_name, self.call.arguments))
     }

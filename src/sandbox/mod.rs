@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 pub use job::{Job, Sandbox, SandboxError};
 pub use settings::{Isolation, SandboxSettings, TRUST};
+pub use view::writable;
 
 /// The sandbox of these settings.
 pub fn of(settings: SandboxSettings) -> Arc<dyn Sandbox> {

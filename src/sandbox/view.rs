@@ -129,7 +129,13 @@ pub(super) fn outermost(paths: &[PathBuf]) -> Vec<&PathBuf> {
     found
 }
 
-/// `None` for what is not there.
+/// Opens a folder of `sandbox.writable`; `None` for what is not there.
+///
+/// Errors: it is none that may be written in.
+pub fn writable(path: &Path) -> Result<Option<OwnedFd>, SandboxError> {
+    Ok(open_writable(path)?.map(|opened| opened.fd))
+}
+
 fn open_writable(path: &Path) -> Result<Option<Opened>, SandboxError> {
     let failed = |error: io::Error| refused(path, format!("cannot be opened: {error}"));
     let opened = match Opened::open(path) {

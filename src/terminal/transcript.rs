@@ -7,12 +7,15 @@ use crate::domain::event::Attachment;
 use crate::terminal::clean::{Cleaner, clean, one_line};
 use crate::terminal::paint::Tone;
 use crate::terminal::question::question;
+use crate::terminal::table::cut;
 use crate::wire::{
     AttachedEvent, DecisionEvent, MessageBody, SessionEvent, ToolCallEvent, ToolResultEvent,
 };
 
 /// A line about tools is never wider, whatever the terminal.
 const LINE_WIDTH: usize = 100;
+/// So many lines of a change are shown.
+const DIFF_LINES: usize = 12;
 
 /// A part of the conversation as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -156,7 +159,37 @@ fn tool_call(call: &ToolCallEvent) -> String {
 
 fn tool_result(result: &ToolResultEvent) -> String {
     let sign = if result.success { "✓" } else { "✗" };
-    format!("{sign} {}", one_line(&result.content, LINE_WIDTH))
+    match change(&result.content) {
+        Some((said, diff)) => format!("{sign} {}{}", one_line(said, LINE_WIDTH), folded(&diff)),
+        None => format!("{sign} {}", one_line(&result.content, LINE_WIDTH)),
+    }
+}
+
+/// A result that shows what was changed in a file: what it says, and the lines of the diff without
+/// its head.
+fn change(content: &str) -> Option<(&str, Vec<&str>)> {
+    let mut lines = content.lines();
+    let said = lines.next()?;
+    let begins = |line: Option<&str>, mark: &str| line.is_some_and(|line| line.starts_with(mark));
+    let is_change = begins(lines.next(), "--- ") && begins(lines.next(), "+++ ");
+    is_change.then(|| (said, lines.collect()))
+}
+
+/// The first lines of a diff, and how many there are more.
+fn folded(diff: &[&str]) -> String {
+    let shown = diff.iter().take(DIFF_LINES);
+    let mut text: String = shown
+        .map(|line| {
+            format!(
+                "\n  {}",
+                cut(&clean(line).replace('\t', "    "), LINE_WIDTH)
+            )
+        })
+        .collect();
+    if diff.len() > DIFF_LINES {
+        text.push_str(&format!("\n  ⟨{} more lines⟩", diff.len() - DIFF_LINES));
+    }
+    text
 }
 
 #[cfg(test)]
@@ -199,6 +232,13 @@ mod tests {
         let lines =
             TranscriptPiece::Lines(Tone::Dim, "⚙ bash {\"command\":\"ls\\n-l\"}".to_owned());
         assert_eq!(shown("tool_call", call), [TranscriptPiece::Break, lines]);
+        let change = r#"{"call_id":"c","content":"edited x at 1 place\n--- x\n+++ x\n@@ -1 +1,14 @@\n-a\n+\tb\n+\u001b[31mc\n+1\n+2\n+3\n+4\n+5\n+6\n+7\n+8\n+9\n+10"}"#;
+        let lines = "✓ edited x at 1 place\n  @@ -1 +1,14 @@\n  -a\n  +    b\n  +c\n  +1\n  +2\n  +3\n  +4\n  +5\n  +6\n  +7\n  +8\n  ⟨2 more lines⟩";
+        let lines = TranscriptPiece::Lines(Tone::Dim, lines.to_owned());
+        assert_eq!(
+            shown("tool_result", change),
+            [TranscriptPiece::Break, lines]
+        );
         let result = r#"{"call_id":"c","content":"a\nb","success":false}"#;
         let lines = TranscriptPiece::Lines(Tone::Dim, "✗ a b".to_owned());
         assert_eq!(

@@ -62,9 +62,10 @@ mod tests {
     #[test]
     fn policies_know_the_actions_and_the_values_of_the_tools() {
         use crate::policy::check::BUILTINS;
-        use crate::tools::{Tool as _, memory, session, skill::SkillTool, value_key, web};
+        use crate::tools::{Tool as _, file, memory, session, skill::SkillTool, value_key, web};
         let skill = SkillTool::new(Vec::new()).spec().parameters.clone();
         let tools = [
+            ("file", file::parameters()),
             ("memory", memory::parameters()),
             ("session", session::parameters()),
             ("skill", skill),

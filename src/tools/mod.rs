@@ -5,6 +5,7 @@ mod arguments;
 mod bash;
 mod builtin;
 mod cli;
+pub mod file;
 mod found;
 pub mod memory;
 mod named;

@@ -243,11 +243,12 @@ impl Programs {
         let identity = identity.map(|(name, value)| (OsString::from(name), value));
         let granted = place.env.iter().filter_map(|name| variable(name));
         let own: Vec<(OsString, OsString)> = granted.chain(identity).chain(named).collect();
+        let environment = [environment(env::vars_os()), own.clone()].concat();
         let job = Job {
             program: order.program.into(),
             args: order.args,
-            environment: [environment(env::vars_os()), own.clone()].concat(),
-            told: [self.told(), own].concat(),
+            environment: with_git_rule(environment),
+            told: with_git_rule([self.told(), own].concat()),
             readable: place.seen(&work),
             work,
             workdir,
@@ -299,7 +300,7 @@ pub(super) fn still_real(folder: &Path) -> Result<PathBuf, ProgramError> {
 }
 
 /// The folder for what an agent's programs write.
-fn work_folder(home: &Path) -> Result<PathBuf, ProgramError> {
+pub(super) fn work_folder(home: &Path) -> Result<PathBuf, ProgramError> {
     let path = home.join(WORK_FOLDER);
     match DirBuilder::new().mode(0o700).create(&path) {
         Ok(()) => return Ok(path),
@@ -322,6 +323,35 @@ fn environment(all: impl Iterator<Item = (OsString, OsString)>) -> Vec<(OsString
     };
     all.filter(|(name, value)| !is_kept_back(name) && !steers_shell(name, value))
         .collect()
+}
+
+/// The environment with a setting of git's behind those that are in it: a folder that has the files of a
+/// repository is none unless it is called `.git`. In any other one, which may have come with what was
+/// unpacked or written there, git would run what its `config` names.
+///
+/// Source: git-config(1), `safe.bareRepository`; git(1), `GIT_CONFIG_COUNT`.
+fn with_git_rule(mut environment: Vec<(OsString, OsString)>) -> Vec<(OsString, OsString)> {
+    const COUNT: &str = "GIT_CONFIG_COUNT";
+    let known = environment.iter().rev().find(|(name, _)| name == COUNT);
+    let known = known.map(|(_, count)| count.to_str().and_then(|count| count.parse::<u16>().ok()));
+    // Of what is no number, git itself says so.
+    let count = match known {
+        Some(None) => return environment,
+        Some(Some(count)) => u32::from(count),
+        None => 0,
+    };
+    environment.retain(|(name, _)| name != COUNT);
+    for (name, value) in [
+        (
+            format!("GIT_CONFIG_KEY_{count}"),
+            "safe.bareRepository".to_owned(),
+        ),
+        (format!("GIT_CONFIG_VALUE_{count}"), "explicit".to_owned()),
+        (COUNT.to_owned(), (count + 1).to_string()),
+    ] {
+        environment.push((name.into(), value.into()));
+    }
+    environment
 }
 
 /// Whether a program that is locked in is told of a variable.
@@ -421,6 +451,32 @@ mod tests {
         );
         let names: Vec<&OsStr> = told.iter().map(|(name, _)| name.as_os_str()).collect();
         assert_eq!(names, ["LANG", "LC_CTYPE", "LC_TIME", "BASH"]);
+    }
+
+    #[test]
+    fn gits_settings_of_the_environment_stay_before_the_one_that_is_added() {
+        let list = |pairs: &[(&str, &str)]| -> Vec<(OsString, OsString)> {
+            let pairs = pairs.iter();
+            pairs
+                .map(|(name, value)| (name.into(), value.into()))
+                .collect()
+        };
+        let rule = |count: &str, next: &str| {
+            list(&[
+                (&format!("GIT_CONFIG_KEY_{count}"), "safe.bareRepository"),
+                (&format!("GIT_CONFIG_VALUE_{count}"), "explicit"),
+                ("GIT_CONFIG_COUNT", next),
+            ])
+        };
+        let path = list(&[("PATH", "/bin")]);
+        let added = with_git_rule(path.clone());
+        assert_eq!(added, [path.clone(), rule("0", "1")].concat());
+        let own = list(&[("GIT_CONFIG_KEY_0", "a.b"), ("GIT_CONFIG_VALUE_0", "c")]);
+        let count = list(&[("GIT_CONFIG_COUNT", "1")]);
+        let added = with_git_rule([count, own.clone()].concat());
+        assert_eq!(added, [own, rule("1", "2")].concat());
+        let odd = list(&[("GIT_CONFIG_COUNT", "x")]);
+        assert_eq!(with_git_rule(odd.clone()), odd);
     }
 
     #[test]

@@ -10,7 +10,8 @@ use crate::domain::event::{Attachment, ToolOutput};
 use crate::domain::ids::{AwaitedId, CallId, SessionId};
 use crate::domain::spec::{ToolEffect, ToolKind};
 use crate::domain::state::ParkedCall;
-use crate::policy::Pin;
+use crate::policy::{FileUse, Pin};
+use crate::tools::ToolRefusal;
 
 /// Something an agent can do.
 pub trait Tool: Send + Sync {
@@ -29,6 +30,31 @@ pub trait Tool: Send + Sync {
     fn address(&self, arguments: &str) -> Option<String> {
         let _goes_nowhere = arguments;
         None
+    }
+
+    /// The file that a call is about, for a tool of files; `workdir` is the folder of the session, where
+    /// that is not the agent's own.
+    ///
+    /// Errors: the call can do nothing, and is answered with this.
+    fn file(
+        &self,
+        arguments: &str,
+        workdir: Option<&Path>,
+    ) -> Result<Option<FileUse>, ToolRefusal> {
+        let _about_no_file = (arguments, workdir);
+        Ok(None)
+    }
+
+    /// What a person is shown who is asked about a call, where its arguments do not say it best.
+    ///
+    /// Errors: as [`file`](Tool::file).
+    fn asked(
+        &self,
+        arguments: &str,
+        workdir: Option<&Path>,
+    ) -> Result<Option<String>, ToolRefusal> {
+        let _as_it_is_called = (arguments, workdir);
+        Ok(None)
     }
 
     /// What it runs, for a tool that is a program of somebody's.

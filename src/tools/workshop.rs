@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use crate::domain::spec::AgentSpec;
+use crate::policy::Policies;
 use crate::tools::Toolbox;
+use crate::tools::file::{self, FilePlaces, FileTool};
 use crate::tools::memory::{MemoryParts, MemoryTool};
 use crate::tools::program_tools::ProgramTools;
 use crate::tools::reload::{ReloadTool, ToolMaker};
@@ -25,6 +27,10 @@ pub struct Workshop {
     pub maker: Arc<dyn ToolMaker>,
     /// Makes the tools that run programs.
     pub programs: ProgramTools,
+    /// Where the tool `file` may go, beside the folders of sessions.
+    pub places: Arc<FilePlaces>,
+    /// What it may do there.
+    pub rules: Arc<Policies>,
     /// Where the tool `web` may go.
     pub web: Arc<WebSettings>,
 }
@@ -52,6 +58,11 @@ impl Workshop {
         }
         if spec.has_builtin(send_file::NAME) {
             let tool = SendFileTool::new(Arc::clone(&self.files), &spec.home);
+            tools = tools.with(Arc::new(tool));
+        }
+        if spec.has_builtin(file::NAME) {
+            let rules = self.rules.of(spec);
+            let tool = FileTool::new(&spec.home, Arc::clone(&self.places), rules);
             tools = tools.with(Arc::new(tool));
         }
         if spec.has_builtin(web::NAME) {

@@ -17,7 +17,7 @@ use crate::policy::judge::{
     self, Context, JudgedCall, JudgedPart, Judgement, Ruling, ToolUse, Why,
 };
 use crate::policy::{PolicyRules, Subject};
-use crate::tools;
+use crate::tools::{self, file};
 use crate::trust::{Grants, WorkspaceTrust};
 use crate::workspace::policy_files::{POLICY_FILE, PolicyFiles};
 use crate::workspace::trust::{self, Surveyor, Workspace};
@@ -125,11 +125,19 @@ pub fn explain(question: &PolicyQuestion<'_>) -> Result<Explained, PolicyQuestio
         .read(&environment, &trust)
         .map_err(PolicyQuestionError::Policy)?
         .merged();
+    let mut about = None;
     let call = match subject {
         Subject::Bash => JudgedCall::Shell(Some(what)),
         Subject::Builtin | Subject::Cli | Subject::Mcp | Subject::Any => {
             let is_changed = |name: &str| is_changed(&workspace, &trust, &agent.home, name);
-            JudgedCall::Tool(tool_use(question, &agent, subject, what, is_changed))
+            let tool = tool_use(question, &agent, subject, what, is_changed);
+            if subject == Subject::Builtin && tool.name == file::NAME {
+                about = file::meant(tool.arguments, &agent.home);
+            }
+            JudgedCall::Tool(ToolUse {
+                file: about.as_ref(),
+                ..tool
+            })
         }
     };
     let work = agent.tools_folder();
@@ -143,7 +151,7 @@ pub fn explain(question: &PolicyQuestion<'_>) -> Result<Explained, PolicyQuestio
         let trusted = judge::judge_in(&trusted.merged(), &call, &context);
         note_waiting(&mut judgement, &trusted, question.agent);
     }
-    Ok(explained(&rules, &judgement))
+    Ok(explained(&rules, &judgement, agent.has_builtin(file::NAME)))
 }
 
 /// The two sides of `type:what`.
@@ -193,6 +201,7 @@ fn tool_use<'a>(
             Subject::Builtin => tools::value_key(name),
             Subject::Bash | Subject::Cli | Subject::Mcp | Subject::Any => None,
         },
+        file: None,
     }
 }
 
@@ -234,7 +243,7 @@ fn is_declared(tools: &[ToolRef], wanted: &str) -> bool {
     })
 }
 
-fn explained(rules: &PolicyRules, judgement: &Judgement) -> Explained {
+fn explained(rules: &PolicyRules, judgement: &Judgement, has_file: bool) -> Explained {
     let parts = judgement.parts.iter();
     let mut deciding = judgement.parts.iter().filter_map(|part| part.why.pattern());
     let obeys = deciding.any(check::obeys_folder);
@@ -243,7 +252,7 @@ fn explained(rules: &PolicyRules, judgement: &Judgement) -> Explained {
         mode: rules.mode.as_str(),
         mode_set_at: rules.mode_place.as_ref().map(ToString::to_string),
         parts: parts.map(|part| explained_part(rules, part)).collect(),
-        remark: check::free_hand(rules).filter(|_| obeys),
+        remark: check::free_hand(rules, has_file).filter(|_| obeys),
     }
 }
 
@@ -257,6 +266,7 @@ fn explained_part(rules: &PolicyRules, part: &JudgedPart) -> ExplainedPart {
         | Why::Allowed(_)
         | Why::OnlyReads
         | Why::ReadsSkill
+        | Why::UsualFile
         | Why::Unnoticed
         | Why::Found => pattern.map(|pattern| &pattern.place),
     };

@@ -77,15 +77,17 @@ impl LoadedAgents {
     ) -> Arc<LoadedAgents> {
         Arc::new_cyclic(|agents: &Weak<LoadedAgents>| LoadedAgents {
             directory,
-            policies,
             workshop: Workshop {
                 memory: parts.memory,
                 sessions: Arc::new(StoredSessions(Arc::clone(&parts.store))),
                 files: Arc::new(StoredSessions(parts.store)),
                 maker: Arc::new(Maker(Weak::clone(agents))),
                 programs: ProgramTools::new(parts.programs, parts.workspace),
+                places: parts.places,
+                rules: Arc::clone(&policies),
                 web: parts.web,
             },
+            policies,
             made: Made::default(),
         })
     }

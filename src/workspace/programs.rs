@@ -10,6 +10,7 @@ use crate::config::{Config, SandboxMode};
 use crate::domain::providers::KeySource;
 use crate::engine::WorkdirRules;
 use crate::sandbox::{self, Isolation, SandboxSettings};
+use crate::tools::file::FilePlaces;
 use crate::tools::programs::Programs;
 use crate::workspace::state_home;
 
@@ -65,12 +66,25 @@ fn own_places(config: &Config) -> OwnPlaces {
     }
 }
 
-/// Which folders sessions may be given.
-pub(crate) fn workdir_rules(config: &Config) -> WorkdirRules {
+/// Where the tool `file` may go.
+pub(crate) fn places(config: &Config) -> FilePlaces {
+    FilePlaces {
+        writable: config.sandbox.writable.clone(),
+        guarded: guarded(config),
+    }
+}
+
+/// What no session may have in its folder, and no tool write.
+fn guarded(config: &Config) -> Vec<PathBuf> {
     let OwnPlaces { folders, files } = own_places(config);
     let program = env::current_exe().ok();
+    folders.into_iter().chain(files).chain(program).collect()
+}
+
+/// Which folders sessions may be given.
+pub(crate) fn workdir_rules(config: &Config) -> WorkdirRules {
     WorkdirRules {
-        guarded: folders.into_iter().chain(files).chain(program).collect(),
+        guarded: guarded(config),
         // Without `HOME` it is the one that the system's list of accounts names.
         home: env::home_dir(),
         for_network: config.server.workdirs.clone(),

@@ -13,6 +13,7 @@ use crate::domain::spec::AgentSpec;
 use crate::store::SessionStore;
 use crate::store::documents::Documents;
 use crate::store::file::documents::FileDocuments;
+use crate::tools::file::FilePlaces;
 use crate::tools::memory::{Memories, MemoryParts};
 use crate::tools::programs::Programs;
 use crate::tools::web::WebSettings;
@@ -29,6 +30,8 @@ pub(crate) struct ToolParts {
     pub(crate) programs: Arc<Programs>,
     /// The workspace's folder.
     pub(crate) workspace: PathBuf,
+    /// Where the tool `file` may go, beside the folders of sessions.
+    pub(crate) places: Arc<FilePlaces>,
     /// Where the tool `web` may go.
     pub(crate) web: Arc<WebSettings>,
 }
@@ -45,6 +48,7 @@ impl ToolParts {
             store,
             programs: programs::programs(config),
             workspace: config.workspace.clone(),
+            places: Arc::new(programs::places(config)),
             web: Arc::new(web_settings(&config.web)?),
         })
     }

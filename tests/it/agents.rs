@@ -597,7 +597,7 @@ fn every_mistake_is_told_with_its_place() {
         (
             "  tools:\n    - {type: builtin, name: bsah}\n    - {type: cli, name: x}\n    - {name: y}",
             vec![
-                "agent.yaml:10:29: `spec.tools[0].name` must be one of `bash`, `web`, `session`, `memory`, `skill`, `reload_tools`, `send_file`, `schedule`, `background_process`, `agent`, not `bsah`; did you mean `bash`?",
+                "agent.yaml:10:29: `spec.tools[0].name` must be one of `bash`, `file`, `web`, `session`, `memory`, `skill`, `reload_tools`, `send_file`, `schedule`, `background_process`, `agent`, not `bsah`; did you mean `bash`?",
                 "agent.yaml:11:7: `spec.tools[1].command` is missing",
                 "agent.yaml:12:7: `spec.tools[2].type` is missing",
             ],

@@ -4,6 +4,7 @@
 mod care;
 mod models;
 mod sending;
+mod tool;
 
 use std::fs;
 use std::io::{Read as _, Write as _};

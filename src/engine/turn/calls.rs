@@ -20,7 +20,7 @@ use crate::engine::stored::read_records;
 use crate::engine::turn::tool_run::{self, FinishedRun, ToolJob, ToolRuns};
 use crate::engine::turn::worker::{Leave, Worker};
 use crate::engine::watch::live::Interrupt;
-use crate::policy::{ProposedCall, Verdict};
+use crate::policy::{FileUse, ProposedCall, Verdict};
 use crate::tools::{Effect, RunResult, Tool};
 
 /// At most so many calls run beside one another.
@@ -80,9 +80,9 @@ impl Worker<'_> {
             CallPlan::Ask(question) => {
                 self.ask(&first.call, question)?;
                 if let Some(tool) = agent.tools.get(&first.call.tool_name) {
-                    agent
-                        .policy
-                        .note_question(&self.proposed(&first.call, &**tool));
+                    let file = self.file_of(&first.call, &**tool);
+                    let proposed = self.proposed(&first.call, &**tool, file.as_ref());
+                    agent.policy.note_question(&proposed);
                 }
                 return Ok(());
             }
@@ -116,7 +116,15 @@ impl Worker<'_> {
         {
             return CallPlan::Answer(events::refused(reason));
         }
-        let proposed = self.proposed(call, &**tool);
+        let file = match tool.file(&call.arguments, self.workdir.as_deref()) {
+            Ok(file) => file,
+            // What would be judged, asked about or run is nothing that can be done.
+            Err(refusal) if matches!(state.progress, Progress::Waiting) => {
+                return CallPlan::Answer(refusal.into());
+            }
+            Err(_) => None,
+        };
+        let proposed = self.proposed(call, &**tool, file.as_ref());
         let run = |is_allowed_always| {
             CallPlan::Run(DueCall {
                 call: call.clone(),
@@ -132,12 +140,15 @@ impl Worker<'_> {
                     command,
                     commands,
                     is_exact,
-                } => CallPlan::Ask(ApprovalQuestion {
-                    command,
-                    commands: shown(&**tool, commands),
-                    kind: ApprovalKind::Policy,
-                    exact: is_exact,
-                }),
+                } => match tool.asked(&call.arguments, self.workdir.as_deref()) {
+                    Ok(shown_instead) => CallPlan::Ask(ApprovalQuestion {
+                        command: shown_instead.unwrap_or(command),
+                        commands: shown(&**tool, commands),
+                        kind: ApprovalKind::Policy,
+                        exact: is_exact,
+                    }),
+                    Err(refusal) => CallPlan::Answer(refusal.into()),
+                },
                 Verdict::Deny { reason } => CallPlan::Answer(events::refused(reason)),
             },
             // It may have run before the process died.
@@ -164,7 +175,18 @@ impl Worker<'_> {
         }
     }
 
-    fn proposed<'c>(&'c self, call: &'c ToolCall, tool: &dyn Tool) -> ProposedCall<'c> {
+    /// The file that a call is about, if it is about one that is there.
+    fn file_of(&self, call: &ToolCall, tool: &dyn Tool) -> Option<FileUse> {
+        let found = tool.file(&call.arguments, self.workdir.as_deref());
+        found.ok().flatten()
+    }
+
+    fn proposed<'c>(
+        &'c self,
+        call: &'c ToolCall,
+        tool: &dyn Tool,
+        file: Option<&'c FileUse>,
+    ) -> ProposedCall<'c> {
         ProposedCall {
             session: &self.session.id,
             call,
@@ -173,6 +195,7 @@ impl Worker<'_> {
             is_composed: false,
             workdir: self.workdir.as_deref(),
             value_key: tool.spec().value_key(),
+            file,
         }
     }
 
@@ -272,7 +295,8 @@ impl Worker<'_> {
     /// Runs calls, several of them beside one another.
     fn run_calls(&self, agent: &Agent, group: &[DueCall]) -> Result<(), Leave> {
         for due in group.iter().filter(|due| due.is_allowed_always) {
-            self.remember(agent, &self.proposed(&due.call, &*due.tool))?;
+            let file = self.file_of(&due.call, &*due.tool);
+            self.remember(agent, &self.proposed(&due.call, &*due.tool, file.as_ref()))?;
         }
         let (cancel, cancel_rx) = tool_run::canceller();
         let (chat, owner) = {
@@ -301,9 +325,9 @@ impl Worker<'_> {
             return self.answer(agent, &calls, &stopped);
         }
         for due in group {
-            agent
-                .policy
-                .note_start(&self.proposed(&due.call, &*due.tool));
+            let file = self.file_of(&due.call, &*due.tool);
+            let proposed = self.proposed(&due.call, &*due.tool, file.as_ref());
+            agent.policy.note_start(&proposed);
         }
         // Whatever makes this return ends what still runs.
         let mut runs = ToolRuns::new(jobs, cancel);

@@ -247,8 +247,15 @@ pub(super) fn with_paragraph(text: &str, more: &str) -> String {
 /// What a call does: the first text among its arguments, in one line.
 fn deed(arguments: &str) -> Option<String> {
     let arguments: Value = serde_json::from_str(arguments).ok()?;
-    let mut texts = arguments.as_object()?.values().filter_map(Value::as_str);
-    let text = plain::in_one_line(texts.next()?);
+    let named = |key: &str| arguments.get(key).and_then(Value::as_str);
+    let text = match (named("action"), named("path")) {
+        (Some(action), Some(path)) => format!("{action} {path}"),
+        _ => {
+            let mut texts = arguments.as_object()?.values().filter_map(Value::as_str);
+            texts.next()?.to_owned()
+        }
+    };
+    let text = plain::in_one_line(&text);
     (!text.is_empty()).then(|| start(&text, WORK_CHARS))
 }
 
@@ -387,6 +394,11 @@ mod tests {
                 "read_file",
                 r#"{"limit": 3, "path": "a`b"}"#,
                 "⚙ read\\_file: `a'b`",
+            ),
+            (
+                "file",
+                r#"{"action": "edit", "path": "src/x.rs", "new": "a", "old": "b"}"#,
+                "⚙ file: `edit src/x.rs`",
             ),
             ("date", "{}", "⚙ date"),
             ("date", "{", "⚙ date"),

@@ -314,6 +314,7 @@ fn tool<'a>(subject: Subject, name: &'a str, arguments: &'a str) -> JudgedCall<'
         only_reads: false,
         is_changed: false,
         value_key: None,
+        file: None,
     })
 }
 
@@ -445,6 +446,7 @@ fn a_found_tool_asks_until_it_is_named_by_the_workspace_or_the_user() {
         only_reads: false,
         is_changed: false,
         value_key: None,
+        file: None,
     });
     for (local, mode, expected) in [
         ("", "ask", "ask"),
@@ -943,6 +945,7 @@ fn a_skill_is_read_unless_it_is_denied() {
             only_reads: false,
             is_changed: false,
             value_key: Some("name"),
+            file: None,
         })
     };
     for (text, expected) in [
@@ -970,6 +973,242 @@ fn a_skill_is_read_unless_it_is_denied() {
         assert!(
             program == Ruling::Deny || program == Ruling::Ask,
             "{text}: {program:?}"
+        );
+    }
+}
+
+/// What is done to a file of the session's folder, or of another one.
+fn file_use(action: &'static str, root: &str, inner: &str) -> FileUse {
+    FileUse {
+        action,
+        writes: matches!(action, "write" | "edit"),
+        is_folder: matches!(action, "list" | "search"),
+        root: root.to_owned(),
+        inner: inner.to_owned(),
+        is_in_work: root != "/open",
+        is_own: root == "/.ws/work",
+        written: vec![inner.replace("real", "link")],
+    }
+}
+
+fn of_file<'a>(file: &'a FileUse) -> JudgedCall<'a> {
+    JudgedCall::Tool(ToolUse {
+        subject: Subject::Builtin,
+        name: "file",
+        arguments: "{}",
+        is_found: false,
+        only_reads: !file.writes,
+        is_changed: false,
+        value_key: None,
+        file: Some(file),
+    })
+}
+
+#[test]
+fn files_are_read_and_written_in_the_agents_own_folder_without_a_rule() {
+    let [ask, restrict, dangerous] = ["mode: ask", "mode: restrict", "mode: dangerous"].map(rules);
+    let bare = Tiers::default().merged();
+    let others = rules("allow: ['bash:ls']");
+    for (action, root, inner, asks) in [
+        ("read", "/.ws/work", "x", false),
+        ("read", "/open", ".env", false),
+        ("list", "/open", ".", false),
+        ("search", "/.ws/work", ".", false),
+        ("write", "/.ws/work", "src/x", false),
+        ("edit", "/.ws/work", "src/x", false),
+        ("write", "/.ws/work", ".git/config", true),
+        ("edit", "/.ws/work", "src/.cargo/x", true),
+        ("write", "/.ws/work", ".envrc", true),
+        ("write", "/open", "x", true),
+        ("write", "/workdir", "x", true),
+        ("write", "/workdir", ".npmrc", true),
+    ] {
+        let file = file_use(action, root, inner);
+        let expected = if asks { Ruling::Ask } else { Ruling::Allow };
+        for rules in [&ask, &bare, &others] {
+            assert_eq!(judge(rules, &of_file(&file)).ruling, expected, "{file:?}");
+        }
+        assert_eq!(judge(&restrict, &of_file(&file)).ruling, Ruling::Deny);
+        assert_eq!(judge(&dangerous, &of_file(&file)).ruling, Ruling::Allow);
+    }
+}
+
+#[test]
+fn rules_name_files_by_their_paths_and_the_dots_of_hidden_ones() {
+    for (rule, action, root, inner, allowed) in [
+        ("file:write:src/*", "write", "/workdir", "src/a/x", true),
+        ("file:write:src/*", "edit", "/workdir", "src/x", true),
+        ("file:edit:src/*", "edit", "/workdir", "src/x", true),
+        ("file:edit:src/*", "write", "/workdir", "src/x", false),
+        ("file:write:src/*", "write", "/open", "src/x", false),
+        ("file:write:/open/*", "write", "/open", "src/x", true),
+        (
+            "file:write:/workdir/src/*",
+            "write",
+            "/workdir",
+            "src/x",
+            true,
+        ),
+        ("file:write:a b", "write", "/workdir", "a b", false),
+        ("file:write:a\\ b", "write", "/workdir", "a b", true),
+        ("file:write:src/?", "write", "/workdir", "src/xy", false),
+        ("file", "write", "/workdir", "x", true),
+        ("file:write", "write", "/workdir", "x", true),
+        ("file:*", "write", "/open", "x", true),
+        ("file", "write", "/workdir", ".git/config", false),
+        ("file:*", "write", "/workdir", "a/.git/config", false),
+        ("*", "edit", "/workdir", ".envrc", false),
+        ("file:write:*", "write", "/workdir", ".envrc", false),
+        ("file:write:?envrc", "write", "/workdir", ".envrc", false),
+        (
+            "file:write:*/config",
+            "write",
+            "/workdir",
+            ".git/config",
+            false,
+        ),
+        (
+            "file:write:.git/*",
+            "write",
+            "/workdir",
+            ".git/config",
+            true,
+        ),
+        (
+            "file:write:.git/*",
+            "write",
+            "/workdir",
+            ".git/.x/config",
+            false,
+        ),
+        (
+            "file:write:*/.cargo/*",
+            "write",
+            "/workdir",
+            "a/.cargo/config",
+            true,
+        ),
+        (
+            "file:write:/workdir/.git/*",
+            "write",
+            "/workdir",
+            ".git/config",
+            true,
+        ),
+        ("file:write:*", "write", "/workdir", "a.b/c..d", true),
+        ("file:write:real/*", "write", "/workdir", "real/x", true),
+        ("file:write:link/*", "write", "/workdir", "real/x", false),
+    ] {
+        let rules = rules(&format!("allow: ['builtin:{rule}']"));
+        let file = file_use(action, root, inner);
+        let expected = if allowed { Ruling::Allow } else { Ruling::Ask };
+        assert_eq!(
+            judge(&rules, &of_file(&file)).ruling,
+            expected,
+            "{rule} {file:?}"
+        );
+    }
+    for (rule, action, root, inner, denied) in [
+        (
+            "builtin:file:write:*.lock",
+            "edit",
+            "/.ws/work",
+            "a/Cargo.lock",
+            true,
+        ),
+        (
+            "builtin:file:read:secret/*",
+            "read",
+            "/.ws/work",
+            "secret/x",
+            true,
+        ),
+        (
+            "builtin:file:read:secret/*",
+            "list",
+            "/.ws/work",
+            "secret",
+            true,
+        ),
+        (
+            "builtin:file:read:secret/*",
+            "write",
+            "/.ws/work",
+            "secret/x",
+            false,
+        ),
+        (
+            "builtin:file:*:secret/*",
+            "write",
+            "/.ws/work",
+            "secret/x",
+            true,
+        ),
+        (
+            "builtin:file:write:link/*",
+            "write",
+            "/.ws/work",
+            "real/x",
+            true,
+        ),
+        (
+            "builtin:file:write:/.ws/work/x",
+            "write",
+            "/.ws/work",
+            "x",
+            true,
+        ),
+        ("builtin:file:write:a b", "write", "/.ws/work", "a b", true),
+        (
+            "builtin:file:write:a\\ b",
+            "write",
+            "/.ws/work",
+            "a b",
+            true,
+        ),
+        ("builtin:file:write", "edit", "/.ws/work", "x", true),
+        ("builtin:file:edit", "write", "/.ws/work", "x", false),
+        ("builtin:file", "read", "/.ws/work", "x", true),
+        ("file:write:*", "write", "/.ws/work", ".git/x", true),
+        ("builtin:file:write:*", "write", "/.ws/work", ".git/x", true),
+    ] {
+        for mode in ["ask", "dangerous"] {
+            let rules = rules(&format!(
+                "mode: {mode}\nallow: ['builtin:*']\ndeny: ['{rule}']"
+            ));
+            let file = file_use(action, root, inner);
+            let ruling = judge(&rules, &of_file(&file)).ruling;
+            assert_eq!(ruling == Ruling::Deny, denied, "{rule} {file:?}");
+            assert_eq!(forbidding(&rules, "file", &file).is_some(), denied);
+        }
+    }
+}
+
+#[test]
+fn what_is_allowed_for_good_is_the_one_file() {
+    for (action, root, inner, pattern) in [
+        (
+            "write",
+            "/.ws/work",
+            ".git/config",
+            "builtin:file:write:.git/config",
+        ),
+        (
+            "edit",
+            "/workdir",
+            "a b*",
+            "builtin:file:write:/workdir/a\\ b\\*",
+        ),
+        ("read", "/open", ".", "builtin:file:read:/open"),
+    ] {
+        let file = file_use(action, root, inner);
+        let literal = literal_patterns(&of_file(&file));
+        assert_eq!(literal.patterns, [pattern]);
+        let rules = rules(&format!("allow: ['{pattern}']"));
+        assert_eq!(
+            judge(&rules, &of_file(&file)).ruling,
+            Ruling::Allow,
+            "{pattern}"
         );
     }
 }

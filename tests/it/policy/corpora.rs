@@ -3,8 +3,8 @@
 //!
 //! A script is a line of `tests/data/policy`; `⏎`, `␍` and `␀` stand for what a line cannot hold.
 
-use duragent::policy::judge::{JudgedCall, Judgement, Ruling, judge};
-use duragent::policy::{PolicyRules, Tiers, file};
+use duragent::policy::judge::{JudgedCall, Judgement, Ruling, ToolUse, judge};
+use duragent::policy::{FileUse, PolicyRules, Subject, Tiers, file};
 
 const ATTACKS: &str = include_str!("../../data/policy/attacks.txt");
 const ORDINARY: &str = include_str!("../../data/policy/ordinary.txt");
@@ -94,5 +94,33 @@ fn a_deny_holds_in_every_attack_that_names_what_it_forbids() {
     for script in named {
         let ruling = judged(&rules, script).ruling;
         assert_eq!(ruling, Ruling::Deny, "{script}");
+    }
+}
+
+#[test]
+fn of_a_developers_edits_in_the_agents_own_folder_none_asks() {
+    let rules = rules("ask");
+    for n in 0..40 {
+        let file = FileUse {
+            action: if n % 4 == 0 { "write" } else { "edit" },
+            writes: true,
+            is_folder: false,
+            root: "/ws/.duragent/agents/ada/work".to_owned(),
+            inner: format!("project/src/module_{n}.rs"),
+            is_in_work: true,
+            is_own: true,
+            written: Vec::new(),
+        };
+        let call = JudgedCall::Tool(ToolUse {
+            subject: Subject::Builtin,
+            name: "file",
+            arguments: "{}",
+            is_found: false,
+            only_reads: false,
+            is_changed: false,
+            value_key: None,
+            file: Some(&file),
+        });
+        assert_eq!(judge(&rules, &call).ruling, Ruling::Allow, "{file}");
     }
 }

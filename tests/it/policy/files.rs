@@ -120,6 +120,7 @@ pub fn with_proposed<T>(
         is_composed: false,
         workdir: None,
         value_key: None,
+        file: None,
     })
 }
 
