@@ -43,22 +43,22 @@ impl Serialize for UserContent<'_> {
         if files.is_empty() {
             return serializer.serialize_str(text);
         }
-        let said = (!is_blank(text)).then_some(Part::Text(Cow::Borrowed(text)));
+        let said = (!is_blank(text)).then_some(UserPart::Text(Cow::Borrowed(text)));
         let shown = files.iter().flat_map(|file| {
-            let name = file.name().map(|name| Part::Text(Cow::Owned(name)));
-            name.into_iter().chain([Part::File(file)])
+            let name = file.name().map(|name| UserPart::Text(Cow::Owned(name)));
+            name.into_iter().chain([UserPart::File(file)])
         });
         let parts = said.into_iter().chain(shown);
         serializer.collect_seq(parts.map(|part| ContentPart(part, self.form)))
     }
 }
 
-enum Part<'a> {
+enum UserPart<'a> {
     Text(Cow<'a, str>),
     File(&'a FilePart<'a>),
 }
 
-struct ContentPart<'a>(Part<'a>, PartForm);
+struct ContentPart<'a>(UserPart<'a>, PartForm);
 
 #[derive(Serialize)]
 struct ImageUrl<'a> {
@@ -76,8 +76,8 @@ impl Serialize for ContentPart<'_> {
         let ContentPart(part, form) = self;
         let mut map = serializer.serialize_map(None)?;
         let read = match part {
-            Part::Text(text) => Err(Cow::Borrowed(&**text)),
-            Part::File(file) => file.read().map_err(Cow::Owned),
+            UserPart::Text(text) => Err(Cow::Borrowed(&**text)),
+            UserPart::File(file) => file.read().map_err(Cow::Owned),
         };
         let is_image = read.as_ref().is_ok_and(|file| file.kind == SentKind::Image);
         match (read, form) {
