@@ -59,7 +59,7 @@ $(BODIES)/installed: scripts/check-bodies/requirements.txt
 	$(BODIES)/python/bin/pip install --quiet --require-hashes --requirement $<
 	@touch $@
 
-check-bodies: $(BODIES)/installed ## Hold requests to models against the official types of openai and anthropic
+check-bodies: $(BODIES)/installed ## Hold requests to models against the official types of openai, anthropic and ollama
 	cargo test --test it -- --ignored official_types
 
 # How long scripts are made, judged and run.

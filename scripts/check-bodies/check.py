@@ -1,4 +1,4 @@
-"""Holds request bodies against the official types of `openai` and `anthropic`.
+"""Holds request bodies against the official types of `openai`, `anthropic` and `ollama`.
 
     check.py FOLDER
 
@@ -14,14 +14,16 @@ import typing
 
 import typing_extensions
 from anthropic.types import message_create_params as messages
+from ollama import _types as ollama
 from openai.types.chat import completion_create_params as chat
 from openai.types.responses import response_create_params as responses
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 TYPES = {
     "chat": (chat.CompletionCreateParamsStreaming, chat.CompletionCreateParamsNonStreaming),
     "messages": (messages.MessageCreateParamsStreaming, messages.MessageCreateParamsNonStreaming),
     "responses": (responses.ResponseCreateParamsStreaming, responses.ResponseCreateParamsNonStreaming),
+    "ollama": (ollama.ChatRequest, ollama.ChatRequest),
 }
 
 # What providers of a dialect take beyond the official types, by their own pages.
@@ -33,15 +35,27 @@ EXTRAS = {
     "gemini": {"extra_content"},
     "mistral": {"random_seed", "prefix"},
     "openrouter": {"reasoning", "reasoning_details", "cache_control"},
+    # Of its own interface; its package has no members for them.
+    "ollama": {"truncate", "shift"},
 }
 
 # What a member may be called so that its contents are somebody's own: schemas, arguments.
 FREE = {"parameters", "input_schema", "input", "metadata", "extra_content", "reasoning_details", "reasoning"}
 
 
+def is_model(kind):
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def members_of(case):
+    if is_model(case):
+        return {field.alias or name: field.annotation for name, field in case.model_fields.items()}
+    return typing_extensions.get_type_hints(case)
+
+
 def cases_of(kind):
-    """The typed dictionaries that a value of this type may be."""
-    if typing_extensions.is_typeddict(kind):
+    """The typed dictionaries or models that a value of this type may be."""
+    if typing_extensions.is_typeddict(kind) or is_model(kind):
         return [kind]
     if isinstance(kind, typing_extensions.TypeAliasType):
         return cases_of(kind.__value__)
@@ -55,7 +69,7 @@ def cases_of(kind):
 
 def says(case, value):
     """The dictionary is that case: its literals are the value's."""
-    for name, kind in typing_extensions.get_type_hints(case).items():
+    for name, kind in members_of(case).items():
         if typing.get_origin(kind) is typing.Literal and name in value:
             if value[name] not in typing.get_args(kind):
                 return False
@@ -75,7 +89,7 @@ def unknown_in(value, kinds, extras, path):
         return
     hints = {}
     for case in cases:
-        for name, kind in typing_extensions.get_type_hints(case).items():
+        for name, kind in members_of(case).items():
             hints.setdefault(name, []).append(kind)
     for name, member in value.items():
         if name not in hints:
@@ -104,11 +118,17 @@ def problems_of(file):
     body = json.loads(file.read_text())
     streamed, whole = TYPES[dialect]
     kind = streamed if body.get("stream") else whole
-    try:
-        consume(adapter_of(kind).validate_python(body))
-    except ValidationError as error:
-        for one in error.errors(include_url=False, include_input=False)[:5]:
-            yield f"{one['loc']}: {one['msg']}"
+    checked = [(kind, body)]
+    if dialect == "ollama":
+        # There any object may stand for a message; an image is a text, which the package makes of files.
+        said = [{name: one for name, one in message.items() if name != "images"} for message in body["messages"]]
+        checked += [(ollama.Message, message) for message in said]
+    for part_kind, part in checked:
+        try:
+            consume(adapter_of(part_kind).validate_python(part))
+        except ValidationError as error:
+            for one in error.errors(include_url=False, include_input=False)[:5]:
+                yield f"{one['loc']}: {one['msg']}"
     yield from unknown_in(body, [kind], EXTRAS.get(provider, set()), "body")
 
 

@@ -86,7 +86,7 @@ pub(crate) fn settings_with_commands(
             let Some(KeySource::Command { program, args }) = &described.key else {
                 return None;
             };
-            let run = || printed_key(program, args);
+            let run = || printed_key(program, args, COMMAND_MAX);
             let thread = thread::Builder::new().name("key".to_owned());
             Some((provider, thread.spawn_scoped(scope, run)))
         });
@@ -134,10 +134,10 @@ pub(crate) fn settings_as_agreed(
     (settings, warnings)
 }
 
-/// The key that a program of the owner's prints.
+/// The key that a program of the owner's prints within `limit`.
 ///
 /// Errors: why it is none, without anything of its output.
-fn printed_key(program: &Path, args: &[Secret]) -> Result<Secret, String> {
+fn printed_key(program: &Path, args: &[Secret], limit: Duration) -> Result<Secret, String> {
     let shown = program.display();
     let not_run = |error: io::Error| format!("{shown} cannot be run: {error}");
     let mut command = Command::new(program);
@@ -153,7 +153,7 @@ fn printed_key(program: &Path, args: &[Secret]) -> Result<Secret, String> {
         prepared,
         Stdio::null(),
         Some(apart.into()),
-        COMMAND_MAX,
+        limit,
         &crossbeam_channel::never(),
         "api_key_command",
     );
@@ -221,6 +221,7 @@ fn key_in(text: &str) -> Result<Option<Secret>, String> {
 mod tests {
     use std::fs;
     use std::path::Path;
+    use std::time::Instant;
 
     use super::*;
     use crate::config::{ConfigSource, Overrides};
@@ -285,6 +286,38 @@ mod tests {
             warnings,
             ["nothing goes through the proxy of HTTPS_PROXY: it cannot be read"]
         );
+    }
+
+    #[test]
+    fn a_program_that_prints_no_key_in_time_is_ended_with_what_it_started() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pids");
+        // Half a key is none; a child of it would hold the pipe open.
+        let script = "sleep 600 & echo $$ $! > \"$0.new\" && mv \"$0.new\" \"$0\"; printf half; \
+                      echo 'the vault is locked' >&2; wait";
+        let args = ["-c", script, file.to_str().unwrap()].map(Secret::new);
+        let limit = Duration::from_secs(1);
+        let why = printed_key(Path::new("/bin/sh"), &args, limit).unwrap_err();
+        assert!(why.starts_with("/bin/sh ended: "), "{why}");
+        assert!(why.contains("took more than 1 seconds"), "{why}");
+        assert!(why.ends_with(": the vault is locked"), "{why}");
+        assert!(!why.contains("half"), "{why}");
+        assert_eq!(COMMAND_MAX, Duration::from_secs(10), "as the pages say");
+        let pids = fs::read_to_string(&file).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        for pid in pids.split_whitespace() {
+            // One that is gone, or that whoever adopted it has not looked after yet.
+            let is_over = || match fs::read_to_string(format!("/proc/{pid}/stat")) {
+                Ok(stat) => stat
+                    .rsplit_once(')')
+                    .is_none_or(|(_, rest)| rest.starts_with(" Z")),
+                Err(_) => true,
+            };
+            while !is_over() {
+                assert!(Instant::now() < deadline, "{pid} of {pids} is left");
+                thread::yield_now();
+            }
+        }
     }
 
     #[test]

@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 
 use crate::support::bench::{AgentFiles, Bench, echo};
 use crate::support::desk::which;
+use crate::support::fake_model::FakeModel;
+use crate::support::process::Limited as _;
 use crate::support::server::{Answer, Launch, PATIENCE, Remote, Server, Workspace, eventually};
 
 /// An account that is not ours; it needs no entry anywhere.
@@ -248,6 +250,90 @@ fn where_no_account_has_a_number_nobody_is_let_in() {
         "{}",
         answer.text()
     );
+}
+
+#[test]
+fn another_account_brings_no_file_fetches_none_and_names_none() {
+    if !may_be_others("another_account_brings_no_file_fetches_none_and_names_none") {
+        return;
+    }
+    let server = Bench::new().agent(echo("echo").continues()).serve();
+    let session = server.create_session("echo");
+    let files = format!("/api/v1/sessions/{session}/files");
+    let kind = [("Content-Type", "text/plain")];
+    let brought = server.request("POST", &files, &kind, b"the owner's");
+    let key = brought.json()["file"].as_str().unwrap().to_owned();
+    let names = json!({"content": "look", "attachments": [{"file": key}]}).to_string();
+    let say = format!("/api/v1/sessions/{session}/messages");
+    let stream = format!("/api/v1/sessions/{session}/stream");
+    for text in [
+        request("POST", &files, &[], "a stranger's"),
+        request("GET", &format!("{files}/{key}"), &[], ""),
+        request("HEAD", &format!("{files}/{key}"), &[], ""),
+        request("POST", &say, &[], &names),
+        request("POST", &stream, &[], &names),
+    ] {
+        let answer = as_stranger(server.address, &text, true);
+        assert!(answer.starts_with("HTTP/1.1 403"), "{text}: {answer}");
+        assert!(!answer.contains("owner's"), "{answer}");
+    }
+    let folder = format!(".duragent/sessions/{session}/files");
+    let kept = fs::read_dir(server.workspace.file(&folder)).unwrap();
+    assert_eq!(kept.count(), 1);
+    let messages = server.get(&say).json();
+    assert_eq!(messages["messages"], json!([]));
+    assert_eq!(server.get(&format!("{files}/{key}")).status, 200);
+}
+
+#[test]
+fn another_account_that_asks_for_models_runs_no_program_and_has_no_key() {
+    if !may_be_others("another_account_that_asks_for_models_runs_no_program_and_has_no_key") {
+        return;
+    }
+    let model = FakeModel::start();
+    model.offers(&["m"]);
+    let url = model.url();
+    let workspace = Workspace::new();
+    workspace.write("office.key", "key-of-the-office\n");
+    fs::set_permissions(workspace.file("office.key"), Permissions::from_mode(0o600)).unwrap();
+    workspace.config(&format!(
+        "providers:\n  lan: {{base_url: \"{url}/v1\", api_key_command: [sh, -c, \"echo >> /proc/self/cwd/ran; echo key-of-lan\"]}}\n  \
+         office: {{base_url: \"{url}/v1\", api_key_file: ./office.key}}\n"
+    ));
+    workspace.echo_agent("echo");
+    // Its owner has agreed.
+    drop(Launch::new(&workspace).start());
+    fs::remove_file(workspace.file("ran")).unwrap();
+    for folder in [workspace.path().to_owned(), workspace.file(".duragent")] {
+        fs::set_permissions(folder, Permissions::from_mode(0o777)).unwrap();
+    }
+    let elsewhere = tempfile::tempdir().unwrap();
+    fs::set_permissions(elsewhere.path(), Permissions::from_mode(0o777)).unwrap();
+    let program = elsewhere.path().join("duragent");
+    fs::copy(env!("CARGO_BIN_EXE_duragent"), &program).unwrap();
+    let uid = STRANGER.to_string();
+    let lists = |provider: &str| {
+        let output = Command::new("setpriv")
+            .args(["--reuid", &uid, "--regid", &uid, "--clear-groups"])
+            .arg(&program)
+            .args(["models", provider])
+            .current_dir(workspace.path())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", elsewhere.path())
+            .output_in_time()
+            .unwrap();
+        [output.stdout, output.stderr].concat()
+    };
+    for (provider, expected) in [("lan", "is not run before"), ("office", "office.key")] {
+        let said = String::from_utf8(lists(provider)).unwrap();
+        assert!(said.contains(expected), "{said}");
+        assert!(!said.contains("key-of"), "{said}");
+    }
+    assert!(!workspace.file("ran").exists());
+    let keys = model.lists();
+    let keys = keys.iter().map(|asked| asked.header("authorization"));
+    assert!(keys.flatten().next().is_none());
 }
 
 // --- tools ---

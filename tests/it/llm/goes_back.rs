@@ -4,7 +4,9 @@ use std::path::Path;
 use std::process::Command;
 
 use duragent::domain::code::NoticeCode;
-use duragent::domain::spec::{ModelSettings, ReasoningSettings};
+use duragent::domain::event::Attachment;
+use duragent::domain::spec::{ModelInput, ModelSettings, ReasoningSettings};
+use duragent::llm::AttachedFiles;
 use serde_json::Map;
 
 use super::*;
@@ -798,6 +800,48 @@ fn where_plain_reasoning_is_refused_it_is_never_sent_again() {
     }
 }
 
+/// An image and a page, whatever is asked for.
+#[derive(Debug)]
+struct TwoFiles;
+
+const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
+
+impl AttachedFiles for TwoFiles {
+    fn read(&self, file: &Attachment) -> Option<Vec<u8>> {
+        Some(match file.mime.as_str() {
+            "image/png" => PNG.to_vec(),
+            _ => b"%PDF-1.7 paper".to_vec(),
+        })
+    }
+
+    fn text(&self, _: &Attachment) -> Option<String> {
+        None
+    }
+}
+
+fn body_with_files(spec: &ModelSpec) -> Value {
+    let fake = FakeModel::start();
+    let mut model = Providers::new(settings_at(&fake)).model(spec);
+    let file = |mime: &str, name: &str| {
+        let file = json!({"file": name, "mime": mime, "bytes": 8, "sha256": "0", "name": name,
+            "width": 1, "height": 1});
+        serde_json::from_value(file).unwrap()
+    };
+    let attachments = vec![file("image/png", "a.png"), file("application/pdf", "b.pdf")];
+    let request = Request {
+        files: Some(Arc::new(TwoFiles)),
+        ..request(vec![Message::User {
+            text: SAID.into(),
+            attachments,
+        }])
+    };
+    model.call(&request, &mut Heard::default()).unwrap();
+    let asked = fake.requests().swap_remove(0);
+    let png = "iVBORw0KGgo=";
+    assert!(asked.text.contains(png), "{}", asked.text);
+    asked.body
+}
+
 /// Needs `make check-bodies`, which installs the types and runs it.
 #[test]
 #[ignore = "needs the official types of others: `make check-bodies` runs it"]
@@ -820,12 +864,22 @@ fn official_types_take_every_body() {
         ("chat", "openrouter", "anthropic/claude-sonnet-4.5"),
         ("messages", "anthropic", "claude-sonnet-4-5"),
         ("messages", "anthropic", "claude-opus-4-7"),
+        ("responses", "openai", "gpt-5.6"),
+        ("responses", "openai", "o3"),
+        ("ollama", "ollama", "m1"),
     ] {
         let thoughtful = ModelSettings {
             stream: Some(false),
             ..effort("low")
         };
         for settings in [all_settings(), thoughtful, effort("none")] {
+            let settings = ModelSettings {
+                input: Some(ModelInput {
+                    image: true,
+                    pdf: true,
+                }),
+                ..settings
+            };
             let spec = spec_of(provider, name, settings);
             let calls = vec![call("call_1"), call(&"x".repeat(64))];
             let reply = said_by("other/model", "so", calls, None);
@@ -834,11 +888,22 @@ fn official_types_take_every_body() {
             messages.extend([user("well?"), said_by("x/y", "It is", vec![], None)]);
             let step = match provider {
                 "openrouter" | "anthropic" => text("yes").and_thinking("hm"),
+                _ if dialect == "responses" || dialect == "ollama" => {
+                    pieces(&[]).and_thinking("hm").and_text("yes")
+                }
                 _ => text("yes"),
             };
             let step = step.and_call("date", "{}");
             let [first, second] = two_calls(&spec, step);
-            for body in [body_of(&spec, messages), first.body, second.body] {
+            let thinks = &second.text;
+            let goes_back = match dialect {
+                "responses" => thinks.contains("\"encrypted_content\":\"sealed:hm\""),
+                "ollama" => thinks.contains("\"thinking\":\"hm\""),
+                _ => true,
+            };
+            assert!(goes_back, "{thinks}");
+            let sees = body_with_files(&spec);
+            for body in [body_of(&spec, messages), first.body, second.body, sees] {
                 number += 1;
                 let file = format!("{dialect}.{provider}.{number}.json");
                 std::fs::write(folder.path().join(file), body.to_string()).unwrap();
