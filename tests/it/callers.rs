@@ -312,11 +312,12 @@ fn another_account_that_asks_for_models_runs_no_program_and_has_no_key() {
     let program = elsewhere.path().join("duragent");
     fs::copy(env!("CARGO_BIN_EXE_duragent"), &program).unwrap();
     let uid = STRANGER.to_string();
-    let lists = |provider: &str| {
+    let lists = |arguments: &[&str]| {
         let output = Command::new("setpriv")
             .args(["--reuid", &uid, "--regid", &uid, "--clear-groups"])
             .arg(&program)
-            .args(["models", provider])
+            .arg("models")
+            .args(arguments)
             .current_dir(workspace.path())
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -325,9 +326,16 @@ fn another_account_that_asks_for_models_runs_no_program_and_has_no_key() {
             .unwrap();
         [output.stdout, output.stderr].concat()
     };
-    for (provider, expected) in [("lan", "is not run before"), ("office", "office.key")] {
-        let said = String::from_utf8(lists(provider)).unwrap();
-        assert!(said.contains(expected), "{said}");
+    let config = workspace.file("duragent.yaml");
+    let config = config.to_str().unwrap();
+    for (arguments, expected) in [
+        // A folder of somebody else is no workspace of this account's.
+        (&["lan"][..], "there is no provider lan"),
+        (&["lan", "--config", config], "is not run before"),
+        (&["office", "--config", config], "office.key"),
+    ] {
+        let said = String::from_utf8(lists(arguments)).unwrap();
+        assert!(said.contains(expected), "{arguments:?}: {said}");
         assert!(!said.contains("key-of"), "{said}");
     }
     assert!(!workspace.file("ran").exists());

@@ -180,7 +180,9 @@ fn always_means_the_one_file_and_rules_hold_whatever_the_path_is_called() {
     assert_eq!(fs::read(work(&server, "secret/key")).unwrap(), b"k");
     let test = |call: &Value| {
         let call = format!("builtin:file {call}");
-        server.workspace.run(&["policy", "test", "ada", &call])
+        server
+            .workspace
+            .run(&["policy", "test", "--agent", "ada", &call])
     };
     assert!(test(&write("a.rs", "x")).starts_with("allow\n"));
     assert!(test(&write(".git/config", "x")).starts_with("ask\n"));
