@@ -822,12 +822,15 @@ impl AttachedFiles for TwoFiles {
 fn body_with_files(spec: &ModelSpec) -> Value {
     let fake = FakeModel::start();
     let mut model = Providers::new(settings_at(&fake)).model(spec);
-    let file = |mime: &str, name: &str| {
-        let file = json!({"file": name, "mime": mime, "bytes": 8, "sha256": "0", "name": name,
-            "width": 1, "height": 1});
-        serde_json::from_value(file).unwrap()
-    };
-    let attachments = vec![file("image/png", "a.png"), file("application/pdf", "b.pdf")];
+    let file = |file: Value| serde_json::from_value(file).unwrap();
+    let attachments = vec![
+        file(
+            json!({"file": "a.png", "mime": "image/png", "bytes": 8, "sha256": "0", "name": "a.png", "width": 1, "height": 1}),
+        ),
+        file(
+            json!({"file": "b.pdf", "mime": "application/pdf", "bytes": 14, "sha256": "0", "name": "b.pdf"}),
+        ),
+    ];
     let request = Request {
         files: Some(Arc::new(TwoFiles)),
         ..request(vec![Message::User {
