@@ -694,6 +694,7 @@ fn in_a_sandbox_a_program_is_told_only_what_is_on_a_list() {
         let is_listed = |name: &String| {
             usual.contains(&name.as_str())
                 || name.starts_with("DURAGENT_")
+                || name.starts_with("GIT_CONFIG_")
                 || name.starts_with("LC_")
         };
         let more: Vec<&String> = found.iter().filter(|name| !is_listed(name)).collect();
@@ -831,7 +832,9 @@ fn check_limits(workspace: &Workspace) {
             " --mount type=tmpfs,\"target={}\",tmpfs-size=1048576 ",
             workspace.file(".duragent").display()
         ),
-        " --env DURAGENT_AGENT --env DURAGENT_SESSION --env DURAGENT_AGENT_HOME --env HOME=",
+        " --env DURAGENT_AGENT --env DURAGENT_SESSION --env DURAGENT_AGENT_HOME ",
+        " --env GIT_CONFIG_KEY_0 ",
+        " --env HOME=",
         &format!(
             " --workdir {} debian bash --norc -c -- true",
             work.display()
