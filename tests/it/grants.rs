@@ -528,3 +528,83 @@ fn at_the_terminal_s_allows_for_the_session_and_grants_lists_it_and_takes_it_bac
     terminal.type_in("/quit\r");
     assert_eq!(terminal.wait_for_exit().code(), Some(0));
 }
+
+#[test]
+fn writing_below_a_folder_is_allowed_for_the_session_but_for_what_programs_obey() {
+    let project = tempfile::tempdir().unwrap();
+    let place = project.path().canonicalize().unwrap();
+    fs::create_dir_all(place.join("src/inner")).unwrap();
+    let ada = echo("ada")
+        .continues()
+        .builtin("file")
+        .policy("mode: ask\n");
+    let workspace = Bench::new().agent(ada).workspace();
+    let server = serve(&workspace);
+    let begun = server.post(
+        "/api/v1/sessions",
+        &json!({"agent": "ada", "workdir": place.to_str().unwrap()}),
+    );
+    let session = begun.json()["session_id"].as_str().unwrap().to_owned();
+    let write = |path: &str| {
+        let call = json!({"action": "write", "path": path, "content": "x\n"});
+        server.say(&session, &format!("/tool file {call}")).json()
+    };
+    let asked = write("src/a.rs");
+    let rule = format!("builtin:file:write:{}/src/*", place.display());
+    assert_eq!(asked["session_rules"], json!([rule]), "{asked}");
+    decide(&server, &session, &asked, "allow_session");
+    assert_eq!(of_kind(&workspace, &session, "grant")[0]["rule"], rule);
+    for path in ["src/a.rs", "src/b.rs", "src/inner/c.rs", "src/../src/d.rs"] {
+        let answer = write(path);
+        assert!(answer["content"].is_string(), "{path}: {answer}");
+        assert!(place.join(path).exists(), "{path}");
+    }
+    for path in ["e.rs", "src/.envrc", "src/.git/config", "src/../f.rs"] {
+        let asked = write(path);
+        assert!(asked["call_id"].is_string(), "{path}: {asked}");
+        decide(&server, &session, &asked, "deny");
+        assert!(!place.join(path).exists(), "{path}");
+    }
+    // No rule below the folder is enough for it.
+    let asked = write("src/.envrc");
+    assert!(asked["session_rules"].is_null(), "{asked}");
+}
+
+#[test]
+fn forty_edits_of_files_in_the_work_folder_ask_nothing_beside_a_developers_rules() {
+    let generous = include_str!("../data/policy/generous.txt");
+    let patterns: Vec<String> = generous
+        .lines()
+        .map(|line| format!("bash:{line}"))
+        .collect();
+    let rules = format!(
+        "mode: ask\nallow: {}\n",
+        serde_json::to_string(&patterns).unwrap()
+    );
+    let ada = echo("ada").continues().builtin("file").builtin("bash");
+    let workspace = Bench::new().agent(ada.policy(&rules)).workspace();
+    let server = serve(&workspace);
+    let session = server.create_session("ada");
+    let mut calls = Vec::new();
+    for n in 0..20 {
+        let path = format!("part {}/src/file{n}.rs", n % 4);
+        let write = json!({"action": "write", "path": path, "content": format!("one {n}\ntwo\n")});
+        let edit = json!({"action": "edit", "path": path, "old": "two", "new": "three"});
+        calls.extend([write, edit]);
+    }
+    for call in &calls {
+        let answer = server.say(&session, &format!("/tool file {call}")).json();
+        assert!(answer["content"].is_string(), "{call}: {answer}");
+    }
+    let results = of_kind(&workspace, &session, "tool_result");
+    let done = results
+        .iter()
+        .filter(|line| line["result"]["success"] == true);
+    assert_eq!((calls.len(), done.count()), (40, 40));
+    assert_eq!(
+        of_kind(&workspace, &session, "approval_required"),
+        [] as [Value; 0]
+    );
+    let last = workspace.read(".duragent/agents/ada/work/part 3/src/file19.rs");
+    assert_eq!(last, "one 19\nthree\n");
+}
