@@ -24,9 +24,10 @@ use crate::domain::ids::{GatewayName, Seq, SessionId};
 use crate::domain::time::Timestamp;
 use crate::wire::{
     self, AdmittedBody, AgentListBody, ApprovalBody, Approve, ApproveSender, CancelledBody,
-    ClearedBody, DecidedBody, GatewayListBody, GatewayLogBody, MessageBody, MessageListBody,
-    NewSession, OutboxBody, PairingListBody, ProblemBody, ReadinessBody, RecordPageBody,
-    ReloadBody, RestartedBody, Say, SessionBody, SessionListBody, VersionBody,
+    ClearedBody, DecidedBody, GatewayListBody, GatewayLogBody, GrantBody, GrantListBody,
+    MessageBody, MessageListBody, NewSession, OutboxBody, PairingListBody, ProblemBody,
+    ReadinessBody, RecordPageBody, ReloadBody, RestartedBody, Say, SessionBody, SessionListBody,
+    VersionBody,
 };
 
 /// What a loopback server answers within, unless a turn has to end first.
@@ -370,6 +371,22 @@ impl ApiClient {
         let response = checked(self.send(&target, Method::POST, &path, Some(body))?)?;
         // The decision counts, whatever is said of it.
         Ok(parsed(response).unwrap_or_default())
+    }
+
+    /// What is allowed for a session.
+    pub fn grants(&self, id: &SessionId) -> Result<Vec<GrantBody>, ClientError> {
+        let path = session_path(id, "/grants");
+        let list: GrantListBody = self.call(Method::GET, &path, None)?;
+        Ok(list.grants)
+    }
+
+    /// Takes one of them back, or all.
+    pub fn revoke_grants(&self, id: &SessionId, which: Option<Seq>) -> Result<(), ClientError> {
+        let target = self.target(Some(CALL_LIMIT))?;
+        let one = which.map_or(String::new(), |seq| format!("/{seq}"));
+        let path = session_path(id, &format!("/grants{one}"));
+        checked(self.send(&target, Method::DELETE, &path, None)?)?;
+        Ok(())
     }
 
     /// The records after `after`, at most `limit`; `next` is their end, whatever the server says: a page

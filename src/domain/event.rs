@@ -217,6 +217,9 @@ pub enum Event {
         /// covers it.
         #[serde(default, skip_serializing_if = "is_false")]
         exact: bool,
+        /// The rules that "for this session" would add; none where there are none for it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        session_rules: Vec<String>,
         /// Whose message led to the call.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         requester_id: Option<String>,
@@ -233,6 +236,16 @@ pub enum Event {
         /// The caller's key.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         source_id: Option<SourceId>,
+    },
+    /// A rule that a person has allowed for this session; in one append with their decision.
+    Grant(SessionGrant),
+    /// Grants are taken back.
+    GrantRevoked {
+        /// The numbers of their events.
+        grants: Vec<Seq>,
+        /// Who took them back.
+        #[serde(flatten)]
+        cause: SaidBy,
     },
     /// A message that is kept for audit and never shown to the model.
     SilentMessage {
@@ -359,6 +372,21 @@ impl Event {
             _ => 0,
         }
     }
+}
+
+/// A rule for one session. What it says counts only where its `mac` was made with the key of the account
+/// that reads it, for this event of this session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionGrant {
+    /// As rules of policies are written.
+    pub rule: String,
+    /// From then on it counts no longer.
+    pub until: Timestamp,
+    /// Whose turns it counts in; `None` for the server's owner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// The seal over the session, the event's number and all of this.
+    pub mac: String,
 }
 
 /// The first event of a session.
@@ -735,6 +763,8 @@ pub enum ApprovalKind {
 pub enum Decision {
     /// Run it this time.
     AllowOnce,
+    /// Run it, and do not ask for the like in this session.
+    AllowSession,
     /// Run it, and never ask again.
     AllowAlways,
     /// Do not run it.
@@ -752,6 +782,7 @@ impl Decision {
     pub fn as_str(self) -> &'static str {
         match self {
             Decision::AllowOnce => "allow_once",
+            Decision::AllowSession => "allow_session",
             Decision::AllowAlways => "allow_always",
             Decision::Deny => "deny",
             Decision::Retry => "retry",

@@ -101,6 +101,17 @@ impl Principal {
     }
 }
 
+/// Whether a message of `sender_id` is of whoever the log calls `by`, in a session that is a chat of
+/// `gateway`, if it is one.
+pub fn has_said(by: Option<&str>, gateway: Option<&str>, sender_id: Option<&str>) -> bool {
+    let as_sender = |by: &str| {
+        let (gateway, id) = (gateway?, sender_id?);
+        let named = by.strip_prefix(SENDER)?.strip_prefix(gateway)?;
+        Some(named.strip_prefix(':')? == id && !is_reserved(id))
+    };
+    by == sender_id || by.and_then(as_sender).unwrap_or(false)
+}
+
 /// Whether a platform's id reads like another principal's text, or like nobody's.
 fn is_reserved(id: &str) -> bool {
     let is_text_of_one = [TOKEN, PROGRAM, SENDER]
@@ -160,6 +171,42 @@ mod tests {
         ] {
             assert_eq!(other.logged().as_deref(), Some(logged));
             assert_eq!(other.sender_id().as_deref(), Some(sender_id));
+        }
+    }
+
+    #[test]
+    fn what_somebody_has_said_is_told_from_what_others_have() {
+        let by = |text| Some(text);
+        for (by, gateway, sender_id, want) in [
+            (None, None, None, true),
+            (None, Some("irc"), None, true),
+            (None, Some("irc"), Some("42"), false),
+            (by("token:alice"), None, Some("token:alice"), true),
+            (by("token:alice"), None, None, false),
+            (by("sender:irc:42"), Some("irc"), Some("42"), true),
+            (by("sender:irc:42"), Some("irc"), Some("4"), false),
+            (by("sender:irc:42"), Some("irc"), None, false),
+            (by("sender:irc:42"), Some("tg"), Some("42"), false),
+            (by("sender:irc:42"), None, Some("42"), false),
+            // Whose nick reads like a token's holder is another one than that.
+            (
+                by("sender:irc:token:a"),
+                Some("irc"),
+                Some("token:a"),
+                false,
+            ),
+            (
+                by("sender:irc:token:a"),
+                Some("irc"),
+                Some("sender:irc:token:a"),
+                true,
+            ),
+        ] {
+            assert_eq!(
+                has_said(by, gateway, sender_id),
+                want,
+                "{by:?} {sender_id:?}"
+            );
         }
     }
 

@@ -19,6 +19,7 @@ use crate::domain::files;
 use crate::domain::history::{Conversation, Entry, History, WhichFiles, tokens_of};
 use crate::domain::ids::{AwaitedId, CallId, MessageId, Seq, TurnId};
 use crate::domain::message::Message;
+use crate::domain::principal;
 use crate::domain::time::Timestamp;
 use crate::domain::window::{Limits, Marks, tokens_of_bytes};
 
@@ -128,6 +129,9 @@ pub struct Summary {
     /// The sum of all model calls.
     #[serde(default)]
     pub usage: Usage,
+    /// The events of the last grants that nobody has taken back, whatever they are worth.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub grants: Vec<Seq>,
     /// Where every hundredth of people's last messages stands: a repeated key is looked for from the
     /// first of these on.
     #[serde(default)]
@@ -138,6 +142,8 @@ pub struct Summary {
 pub const KEYED_MESSAGES: u64 = 1000;
 /// Ids have 64 bytes at most: these are a quarter of what a snapshot may hold.
 const PARKED_KNOWN_MAX: usize = 16;
+/// Of more grants the oldest count no longer.
+const GRANTS_MAX: usize = 32;
 const MARK_EVERY: u64 = 100;
 const MARKS_MAX: usize = (KEYED_MESSAGES / MARK_EVERY) as usize + 1;
 
@@ -166,6 +172,10 @@ pub struct Turn {
     pub usage: Usage,
     /// Whose message the model has seen last; `None` for the server's owner.
     pub requester: Option<String>,
+    /// Whose messages the model has been shown in it, each once: two stand for any more.
+    pub speakers: Vec<Option<String>>,
+    /// A message of it was said among several people.
+    pub is_of_group: bool,
 }
 
 /// A turn's last reply: how it ended says what comes next.
@@ -235,6 +245,8 @@ pub struct Approval {
     pub kind: ApprovalKind,
     /// "Allow always" would allow this text alone, as no pattern covers it.
     pub exact: bool,
+    /// The rules that "for this session" would add.
+    pub session_rules: Vec<String>,
     /// Whose message led to the call; `None` for the server's owner.
     pub requester_id: Option<String>,
 }
@@ -445,6 +457,7 @@ impl SessionState {
                 commands,
                 kind,
                 exact,
+                session_rules,
                 requester_id,
             } => self.ask(Approval {
                 seq: record.seq,
@@ -454,6 +467,7 @@ impl SessionState {
                 commands: commands.clone(),
                 kind: *kind,
                 exact: *exact,
+                session_rules: session_rules.clone(),
                 requester_id: requester_id.clone(),
             }),
             Event::ApprovalDecision {
@@ -477,6 +491,8 @@ impl SessionState {
             }
             Event::Error { code, .. } if code == FILES_WITHHELD => self.withhold_files(),
             Event::SessionStart(_)
+            | Event::Grant(_)
+            | Event::GrantRevoked { .. }
             | Event::SilentMessage { .. }
             | Event::StatusChange { .. }
             | Event::SessionChanged { .. }
@@ -537,7 +553,9 @@ impl SessionState {
             } if self.summary.gateway.is_none() => {
                 refuse("session_changed", "the session is no chat's")
             }
+            Event::Grant(_) => refuse("grant", "no decision stands before it"),
             Event::UserMessage(_)
+            | Event::GrantRevoked { .. }
             | Event::MessageDropped { .. }
             | Event::TurnStarted { .. }
             | Event::AssistantResponse(_)
@@ -556,6 +574,26 @@ impl SessionState {
             | Event::SessionEnd { .. } => Ok(()),
             Event::Unknown => refuse("an unknown event", "this version cannot write it"),
         }
+    }
+
+    /// All messages of the unfinished turn, and those that it will be shown next, are of whom the log
+    /// calls `by`, and there are some.
+    pub fn is_turn_of(&self, by: Option<&str>) -> bool {
+        let gateway = self.summary.gateway.as_deref();
+        let is_theirs =
+            |sender: &Option<String>| principal::has_said(by, gateway, sender.as_deref());
+        let Some(turn) = self.turn.as_ref().filter(|turn| !turn.speakers.is_empty()) else {
+            return false;
+        };
+        let mut waiting = self.inbox.iter().map(|one| &one.message.sender_id);
+        turn.speakers.iter().all(is_theirs) && waiting.all(is_theirs)
+    }
+
+    /// The unfinished turn is one person's, and no group reads along: what they allow for the session
+    /// can count in it.
+    pub fn is_turn_of_one(&self) -> bool {
+        let turn = self.turn.as_ref();
+        turn.is_some_and(|turn| turn.speakers.len() == 1 && !turn.is_of_group)
     }
 
     /// The call of that id, as long as it has no result.
@@ -692,6 +730,8 @@ impl SessionState {
             approval: None,
             usage: Usage::default(),
             requester: None,
+            speakers: Vec::new(),
+            is_of_group: false,
         });
     }
 
@@ -700,6 +740,10 @@ impl SessionState {
         let mut contained = contained.filter(|one| one.seq <= reply.input_seq);
         let last = contained.find(|one| !one.message.passive);
         let requester = last.map(|one| one.message.sender_id.clone());
+        if let Some(turn) = self.turn.as_mut().filter(|turn| turn.id == reply.turn_id) {
+            let contained = self.inbox.iter().filter(|one| one.seq <= reply.input_seq);
+            contained.for_each(|one| turn.note_speaker(&one.message));
+        }
         self.show_messages_up_to(reply.input_seq);
         self.remember(Entry::Assistant(Arc::clone(reply)));
         // One that goes on takes none: the part that ends the message does.
@@ -848,6 +892,13 @@ impl CallState {
 }
 
 impl Turn {
+    fn note_speaker(&mut self, message: &UserMessage) {
+        self.is_of_group |= message.sender_name.is_some();
+        if self.speakers.len() < 2 && !self.speakers.contains(&message.sender_id) {
+            self.speakers.push(message.sender_id.clone());
+        }
+    }
+
     /// A call of the last reply has no result: the model must not be asked, as providers refuse calls
     /// without results.
     pub fn has_open_calls(&self) -> bool {
@@ -930,6 +981,7 @@ impl Summary {
             message_count: 0,
             user_messages: 0,
             usage: Usage::default(),
+            grants: Vec::new(),
             key_marks: Vec::new(),
         }
     }
@@ -962,6 +1014,12 @@ impl Summary {
             Event::ApprovalDecision { call_id, .. } => {
                 self.pending_call.take_if(|open| open == call_id);
             }
+            Event::Grant(_) => {
+                self.grants.push(record.seq);
+                let beyond = self.grants.len().saturating_sub(GRANTS_MAX);
+                self.grants.drain(..beyond);
+            }
+            Event::GrantRevoked { grants, .. } => self.grants.retain(|one| !grants.contains(one)),
             Event::ToolParked { call_id, .. } => self.note_parked(call_id),
             Event::ToolResult { call_id, .. } => self.note_done(std::slice::from_ref(call_id)),
             Event::ToolsSkipped { call_ids, .. } => self.note_done(call_ids),
@@ -988,6 +1046,7 @@ impl Summary {
             Event::SessionAdopted {} => {
                 self.forget_calls();
                 self.held = 0;
+                self.grants.clear();
                 // Somebody unknown wrote whose it is, where its tools work and who reads along.
                 self.owner = None;
                 self.workdir = None;
@@ -1008,6 +1067,7 @@ impl Summary {
                 self.held = 0;
                 self.end_reason = Some(*reason);
                 self.unfinished = false;
+                self.grants.clear();
                 self.forget_calls();
             }
             Event::ToolStarted { .. }

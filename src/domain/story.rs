@@ -185,6 +185,7 @@ pub(crate) fn asks(n: u64) -> Event {
         commands: Vec::new(),
         kind: ApprovalKind::Policy,
         exact: false,
+        session_rules: Vec::new(),
         requester_id: None,
     }
 }
@@ -579,6 +580,7 @@ impl RandomWalk {
             commands: vec!["date".to_owned()],
             kind: ApprovalKind::Policy,
             exact: false,
+            session_rules: Vec::new(),
             requester_id: None,
         };
         let starts = Event::ToolStarted {

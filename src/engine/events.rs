@@ -291,7 +291,7 @@ pub(super) fn decided(decision: Decision) -> ToolOutput {
              to run it again"
                 .to_owned(),
         ),
-        Decision::AllowOnce | Decision::AllowAlways | Decision::Retry => {
+        Decision::AllowOnce | Decision::AllowSession | Decision::AllowAlways | Decision::Retry => {
             refused("not run".to_owned())
         }
     }

@@ -90,6 +90,7 @@ impl Bench {
                 lifetimes: plan.lifetimes,
                 workdirs: WorkdirRules::default(),
                 prices: Default::default(),
+                grant_key: crate::engine::grants::GrantKey::new("for tests"),
             },
         });
         Bench {
@@ -227,6 +228,7 @@ impl Policy for AskAlways {
             command: "date".to_owned(),
             commands: vec!["date".to_owned()],
             is_exact: false,
+            session_rules: Vec::new(),
         }
     }
 

@@ -13,7 +13,7 @@
 //!
 //! Elsewhere: what is withdrawn of a full queue (`engine`), what is shown (`delivery`).
 
-mod admission;
+pub(in crate::gateway) mod admission;
 mod chat_command;
 mod debounce;
 mod desk;

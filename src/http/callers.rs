@@ -75,6 +75,7 @@ impl<'a> GuardedAction<'a> {
             ApiRoute::Approve(_)
             // It lets whoever has it in, from wherever.
             | ApiRoute::IssueTicket(_)
+            | ApiRoute::RevokeGrants(..)
             | ApiRoute::ReloadAgents
             // Their codes let people in, and their programs on platforms.
             | ApiRoute::ListGateways
@@ -103,6 +104,7 @@ impl<'a> GuardedAction<'a> {
             | ApiRoute::CreateSession
             | ApiRoute::ShowSession(_)
             | ApiRoute::ListMessages(_)
+            | ApiRoute::ListGrants(_)
             | ApiRoute::Events(_)
             | ApiRoute::FetchFile(..)
             | ApiRoute::Options(_) => None,

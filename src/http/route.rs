@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use crate::base::text::{self, percent_decode};
 use crate::domain::files::FileKey;
-use crate::domain::ids::SessionId;
+use crate::domain::ids::{Seq, SessionId};
 use crate::http::problem::HttpProblem;
 
 /// The target of a request, with the ids in its path.
@@ -53,6 +53,10 @@ pub enum ApiRoute {
     IssueTicket(SessionId),
     /// `POST /api/v1/sessions/{id}/approve`
     Approve(SessionId),
+    /// `GET /api/v1/sessions/{id}/grants`
+    ListGrants(SessionId),
+    /// `DELETE /api/v1/sessions/{id}/grants`, `DELETE /api/v1/sessions/{id}/grants/{number}`
+    RevokeGrants(SessionId, Option<Seq>),
     /// `POST /api/v1/sessions/{id}/cancel`
     Cancel(SessionId),
     /// `POST /api/admin/v1/reload-agents`
@@ -96,6 +100,8 @@ impl ApiRoute {
             | ApiRoute::FetchFile(id, _)
             | ApiRoute::IssueTicket(id)
             | ApiRoute::Approve(id)
+            | ApiRoute::ListGrants(id)
+            | ApiRoute::RevokeGrants(id, _)
             | ApiRoute::Cancel(id) => Some(id),
             ApiRoute::Home
             | ApiRoute::Livez
@@ -183,6 +189,11 @@ fn of_session(method: &str, id: SessionId, rest: &[&str]) -> Option<ApiRoute> {
         ("GET", ["files", key]) => ApiRoute::FetchFile(id, FileKey::parse(key)?),
         ("POST", ["ticket"]) => ApiRoute::IssueTicket(id),
         ("POST", ["approve"]) => ApiRoute::Approve(id),
+        ("GET", ["grants"]) => ApiRoute::ListGrants(id),
+        ("DELETE", ["grants"]) => ApiRoute::RevokeGrants(id, None),
+        ("DELETE", ["grants", number]) => {
+            ApiRoute::RevokeGrants(id, Some(Seq(number.parse().ok()?)))
+        }
         ("POST", ["cancel"]) => ApiRoute::Cancel(id),
         _ => return None,
     })
@@ -307,6 +318,21 @@ mod tests {
                 "POST",
                 "/api/v1/sessions/{id}/approve",
                 ApiRoute::Approve(id()),
+            ),
+            (
+                "GET",
+                "/api/v1/sessions/{id}/grants",
+                ApiRoute::ListGrants(id()),
+            ),
+            (
+                "DELETE",
+                "/api/v1/sessions/{id}/grants",
+                ApiRoute::RevokeGrants(id(), None),
+            ),
+            (
+                "DELETE",
+                "/api/v1/sessions/{id}/grants/7",
+                ApiRoute::RevokeGrants(id(), Some(Seq(7))),
             ),
             (
                 "POST",

@@ -163,6 +163,7 @@ fn shown(event: &FeedEvent) -> Option<SessionEvent<&str>> {
             commands,
             kind,
             exact,
+            session_rules,
             requester_id: _,
         } => SessionEvent::ApprovalRequired(ApprovalBody {
             call_id: call_id.as_str(),
@@ -171,6 +172,7 @@ fn shown(event: &FeedEvent) -> Option<SessionEvent<&str>> {
             commands: commands.iter().map(String::as_str).collect(),
             lines: line_count(command),
             exact: *exact,
+            session_rules: session_rules.iter().map(String::as_str).collect(),
         }),
         FeedEvent::ApprovalDecision {
             call_id,

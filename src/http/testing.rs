@@ -44,6 +44,7 @@ pub(in crate::http) fn session() -> SessionView {
             commands: vec!["ls".to_owned()],
             kind: ApprovalKind::Policy,
             exact: false,
+            session_rules: Vec::new(),
             requester_id: None,
         }),
     }

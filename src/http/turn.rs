@@ -73,6 +73,7 @@ impl TurnReader {
                 commands,
                 kind,
                 exact,
+                session_rules,
                 requester_id,
             } => {
                 self.asked = Some(PendingApproval {
@@ -81,6 +82,7 @@ impl TurnReader {
                     commands,
                     kind,
                     exact,
+                    session_rules,
                     requester_id,
                 });
             }
@@ -153,6 +155,7 @@ mod tests {
             commands: vec!["ls".to_owned()],
             kind: ApprovalKind::Policy,
             exact: false,
+            session_rules: Vec::new(),
             requester_id: None,
         }
     }

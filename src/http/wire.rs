@@ -7,14 +7,14 @@ use crate::domain::event::{Attachment, Record, Usage};
 use crate::domain::ids::SessionId;
 use crate::domain::spec::AgentSpec;
 use crate::domain::transcript::{Role, ShownMessage};
-use crate::engine::Accepted;
 use crate::engine::sessions::view::{PendingApproval, SessionPage, SessionView, line_count};
+use crate::engine::{Accepted, StandingGrant};
 use crate::http::problem::HttpProblem;
 use crate::http::turn::FinalMessage;
 use crate::wire::{
-    AgentBody, AgentListBody, ApprovalBody, BodyError, BrokenAgentBody, DecidedBody, MessageBody,
-    MessageListBody, NoticeBody, RecordPageBody, ReplyBody, SessionBody, SessionListBody,
-    StoredBody, WaitingBody,
+    AgentBody, AgentListBody, ApprovalBody, BodyError, BrokenAgentBody, DecidedBody, GrantBody,
+    GrantListBody, MessageBody, MessageListBody, NoticeBody, RecordPageBody, ReplyBody,
+    SessionBody, SessionListBody, StoredBody, WaitingBody,
 };
 
 /// 404 for an agent, whatever it was called.
@@ -88,6 +88,21 @@ impl<'a> From<&'a PendingApproval> for ApprovalBody<&'a str> {
             commands: pending.commands.iter().map(String::as_str).collect(),
             lines: line_count(&pending.command),
             exact: pending.exact,
+            session_rules: pending.session_rules.iter().map(String::as_str).collect(),
+        }
+    }
+}
+
+impl<'a> From<&'a [StandingGrant]> for GrantListBody<&'a str> {
+    fn from(grants: &'a [StandingGrant]) -> GrantListBody<&'a str> {
+        let body = |one: &'a StandingGrant| GrantBody {
+            id: one.seq,
+            rule: one.grant.rule.as_str(),
+            until: one.grant.until,
+            by: one.grant.by.as_deref(),
+        };
+        GrantListBody {
+            grants: grants.iter().map(body).collect(),
         }
     }
 }

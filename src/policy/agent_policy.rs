@@ -302,14 +302,27 @@ impl Policy for AgentPolicy {
             work: Some(&cwd),
             is_variable: &|name| (self.environment)(name).is_some(),
         };
-        let judgement = judge::judge_in(rules, &call, &context);
+        let mut judgement = judge::judge_in(rules, &call, &context);
+        let would_allow = |granted: &[String]| {
+            let with_granted = rules.with_granted(granted);
+            judge::judge_in(&with_granted, &call, &context).ruling == Ruling::Allow
+        };
+        let is_asked = judgement.ruling == Ruling::Ask;
+        if is_asked && !proposed.granted.is_empty() && would_allow(proposed.granted) {
+            judgement.ruling = Ruling::Allow;
+        }
         match judgement.ruling {
             Ruling::Allow => Verdict::Allow,
-            Ruling::Ask => Verdict::Ask {
-                command: proposed.command(),
-                commands: proposed.commands(),
-                is_exact: judge::literal_patterns(&call).exact.is_some(),
-            },
+            Ruling::Ask => {
+                let session_rules = judge::session_rules(&call);
+                let helps = !session_rules.is_empty() && would_allow(&session_rules);
+                Verdict::Ask {
+                    command: proposed.command(),
+                    commands: proposed.commands(),
+                    is_exact: judge::literal_patterns(&call).exact.is_some(),
+                    session_rules: if helps { session_rules } else { Vec::new() },
+                }
+            }
             Ruling::Deny => Verdict::Deny {
                 reason: refusal(&judgement),
             },

@@ -348,14 +348,23 @@ impl Candidate {
 /// Of each word how many bytes no `*` covers.
 fn guards(words: &[Word]) -> Vec<usize> {
     let name = words.first().and_then(Word::value).unwrap_or_default();
-    match programs::known(&name) {
+    let mut guards = match programs::known(&name) {
         ProgramKind::Guarded(program) => program.written_out(words),
         ProgramKind::Harmless | ProgramKind::Runner | ProgramKind::Nothing => vec![0; words.len()],
+    };
+    if programs::writes_files(words) {
+        guards[0] = ALL;
     }
+    guards
 }
 
 fn obstacle(words: &[Word], guards: &[usize]) -> Option<String> {
     let name = words.first().and_then(Word::value)?;
+    if guards.first() == Some(&ALL) {
+        return Some(format!(
+            "`{name}` writes a file, and must be named: no `*` stands for it"
+        ));
+    }
     if let Some((word, guard)) = words.iter().zip(guards).find(|(_, guard)| **guard > 0) {
         let text = word.value().unwrap_or_else(|| format!("{}…", word.start()));
         let text: String = text.chars().take((*guard).min(80)).collect();

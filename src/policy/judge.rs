@@ -241,6 +241,40 @@ pub fn literal_patterns(call: &JudgedCall<'_>) -> LiteralRules {
     }
 }
 
+/// The most rules that one question allows for a session.
+const SESSION_RULES_MAX: usize = 16;
+
+/// The rules that "for this session" adds for a call: of a script those of its simple commands, of a file that is
+/// written all below its folder. Nothing is allowed so that no pattern covers.
+pub fn session_rules(call: &JudgedCall<'_>) -> Vec<String> {
+    let rules = match call {
+        JudgedCall::Shell(_) => literal_patterns(call).patterns,
+        JudgedCall::Tool(tool) => {
+            let written = tool.file.filter(|file| file.writes);
+            let rule = written.and_then(|file| below_folder(tool, file));
+            rule.into_iter().collect()
+        }
+    };
+    if rules.len() > SESSION_RULES_MAX {
+        return Vec::new();
+    }
+    rules
+}
+
+/// The whole path is named: from another folder a shorter one would be another.
+fn below_folder(tool: &ToolUse<'_>, file: &FileUse) -> Option<String> {
+    let path = file.path();
+    let (folder, _) = path
+        .rsplit_once('/')
+        .filter(|(folder, _)| !folder.is_empty())?;
+    let text = format!("{}:{}:{folder}/", tool.name, file.deed());
+    Some(format!(
+        "{}:{}*",
+        tool.subject.as_str(),
+        escaped(&letters(&text))
+    ))
+}
+
 fn literal_of_script(text: &str) -> LiteralRules {
     let mut literal = LiteralRules::default();
     if text.len() > RulePattern::SCRIPT_BYTES_MAX || text.trim().is_empty() {

@@ -83,6 +83,8 @@ pub struct ProposedCall<'a> {
     pub value_key: Option<&'a str>,
     /// The file that it is about.
     pub file: Option<&'a FileUse>,
+    /// Rules that a person has allowed for the session, and that count for this call.
+    pub granted: &'a [String],
 }
 
 impl ProposedCall<'_> {
@@ -131,6 +133,8 @@ pub enum Verdict {
         /// True if "allow always" would allow this text alone, whatever the files it reads hold,
         /// because no pattern covers it.
         is_exact: bool,
+        /// The rules that would allow it, and the like, for the session; none where there are none.
+        session_rules: Vec<String>,
     },
     /// It does not run; the model is told why.
     Deny {

@@ -60,6 +60,14 @@ pub const RUNNERS: &[&str] = &[
     "ulimit", "umask", "unalias", "unset",
 ];
 
+/// They write the file that a word names, as a redirection does. A rule allows them by their name; a `*`
+/// that stands in its place does not.
+#[rustfmt::skip]
+pub const WRITERS: &[&str] = &[
+    "cp", "csplit", "dd", "fallocate", "gcp", "gdd", "ginstall", "gln", "gmv", "gsplit", "gtee",
+    "gtruncate", "install", "link", "ln", "mv", "rsync", "scp", "split", "sponge", "tee", "truncate",
+];
+
 /// A program that does no more than its name says, but for some words.
 #[derive(Debug)]
 pub struct Program {
@@ -835,6 +843,22 @@ pub fn runs_others(words: &[Word]) -> Option<String> {
         _ => matches!(known(&command), ProgramKind::Runner)
             .then(|| format!("`{name}` runs what it is given")),
     }
+}
+
+/// The command writes a file that one of its words names, or may.
+pub fn writes_files(words: &[Word]) -> bool {
+    let Some(command) = words.first().and_then(Word::value) else {
+        return false;
+    };
+    let name = base_name(&command);
+    let names_file = |word: &Word| match word.value() {
+        Some(text) if matches!(name, "dd" | "gdd") => text.starts_with("of="),
+        Some(text) => !is_option(&text),
+        None => true,
+    };
+    // It writes `xaa` and so on where it is told nothing.
+    let is_split = matches!(name, "split" | "gsplit");
+    WRITERS.contains(&name) && (is_split || words[1..].iter().any(names_file))
 }
 
 /// Builtins that set, or ask for, variables that their words name.

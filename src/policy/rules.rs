@@ -367,6 +367,25 @@ pub struct PolicyRules {
     pub remarks: Vec<Problem>,
 }
 
+impl PolicyRules {
+    /// The same with rules that a person has allowed for a session. A deny still wins, and no mode changes.
+    pub(super) fn with_granted(&self, granted: &[String]) -> PolicyRules {
+        let mut rules = self.clone();
+        if let Ok(document) = Document::parse(String::new()) {
+            let path = PathBuf::from("what is allowed for this session");
+            let place = RulePlace {
+                source: Arc::new(RuleFile { path, document }),
+                node: NodeId::ROOT,
+            };
+            let parsed = granted
+                .iter()
+                .filter_map(|text| RulePattern::parse(text, place.clone()).ok());
+            rules.allow.extend(parsed);
+        }
+        rules
+    }
+}
+
 impl Tiers {
     /// All of them merged.
     pub fn merged(self) -> PolicyRules {

@@ -13,7 +13,7 @@ use crate::base::stop::Stop;
 use crate::base::yaml::problem::Problem;
 use crate::config::{Config, SessionsConfig};
 use crate::domain::redact::Redactor;
-use crate::engine::{EngineSettings, Lifetimes, Parts, Recovery, Sessions};
+use crate::engine::{EngineSettings, GrantKey, Lifetimes, Parts, Recovery, Sessions};
 use crate::http::api::Api;
 use crate::http::context::{ApiContext, ApiSettings};
 use crate::http::ticket::TicketKey;
@@ -69,6 +69,9 @@ impl Core {
             ticket_key::of_workspace(&*store.documents(), arrivals.ticket_key())
                 .context("cannot make the key of the tickets")?;
         arrivals.note_ticket_key(checksum);
+        let grant_secret = arrivals.grant_secret();
+        let grant_secret =
+            grant_secret.context("cannot make the key of what is allowed for sessions")?;
         let tool_parts = load_tool_parts(config, fs, &store)?;
         let programs = Arc::clone(&tool_parts.programs);
         let loaded = LoadedAgents::new(Arc::clone(&agents), Arc::clone(&policies), tool_parts);
@@ -87,7 +90,10 @@ impl Core {
             models: Arc::new(Providers::new(settings.clone())),
             clock: Arc::new(SystemClock),
             redactor,
-            settings: engine_settings(config, starts),
+            settings: EngineSettings {
+                grant_key: GrantKey::new(&grant_secret),
+                ..engine_settings(config, starts)
+            },
         });
         let sessions = sessions.context("cannot start the engine")?;
         sessions.distrust(arrivals.strangers().iter().cloned());
@@ -229,6 +235,7 @@ fn engine_settings(config: &Config, starts: &Starts) -> EngineSettings {
         lifetimes: lifetimes(&config.sessions),
         workdirs: programs::workdir_rules(config),
         prices: config.prices.clone(),
+        grant_key: GrantKey::default(),
     }
 }
 

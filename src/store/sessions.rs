@@ -41,6 +41,12 @@ pub trait SessionStore: Send + Sync {
     /// Errors: [`StoreError::NotFound`].
     fn claim(&self, id: &SessionId, node: &NodeName) -> Result<Epoch, StoreError>;
 
+    /// What tells the session from a copy that somebody puts in its place; empty where nothing does. It stays
+    /// the same across restarts.
+    fn identity(&self, _id: &SessionId) -> String {
+        String::new()
+    }
+
     /// Whether an older version wrote the session, and it is as that version left it.
     ///
     /// Reading makes no difference: each function that reads gives its events as they are once it

@@ -11,6 +11,8 @@ use crate::wire::ApprovalBody;
 
 /// So many commands are named: the first ones, and the last.
 const COMMANDS: Fold = Fold { head: 6, tail: 3 };
+/// So many where the rules for the session are shown, too.
+const COMMANDS_FEW: Fold = Fold { head: 2, tail: 1 };
 /// So many lines of the text are shown.
 const LINES: Fold = Fold { head: 5, tail: 4 };
 /// So many columns of each.
@@ -50,23 +52,50 @@ impl Fold {
 
 /// The question with its answers.
 pub fn question(asked: &ApprovalBody) -> String {
+    let session = match asked.session_rules.is_empty() {
+        true => "",
+        false => "[s] for this session  ",
+    };
     let (head, answers) = match asked.kind {
         ApprovalKind::Policy if asked.exact => (
             "The agent wants to run",
-            "[y] once  [a] always this text, whatever the files it reads hold  [n] deny",
+            format!(
+                "[y] once  {session}[a] always this text, whatever the files it reads hold  [n] deny"
+            ),
         ),
-        ApprovalKind::Policy => ("The agent wants to run", "[y] once  [a] always  [n] deny"),
+        ApprovalKind::Policy => (
+            "The agent wants to run",
+            format!("[y] once  {session}[a] always  [n] deny"),
+        ),
         ApprovalKind::Uncertain => (
             "This may have run before the server stopped",
-            "[r]etry  [s]kip  [w]orked",
+            "[r]etry  [s]kip  [w]orked".to_owned(),
         ),
     };
-    let shown = |columns| format!("{head}{}\n{answers}", what(asked, columns));
-    let usual = shown(&COLUMNS);
+    let shown = |columns, commands| {
+        let rules = session_rules(asked, columns, commands);
+        format!("{head}{}{rules}\n{answers}", what(asked, columns, commands))
+    };
+    let usual = shown(&COLUMNS, &COMMANDS);
     if rows(&usual) > ROWS_MAX {
-        return shown(&COLUMNS_FEW);
+        let few = shown(&COLUMNS_FEW, &COMMANDS);
+        return match rows(&few) > ROWS_MAX {
+            true => shown(&COLUMNS_FEW, &COMMANDS_FEW),
+            false => few,
+        };
     }
     usual
+}
+
+/// What is allowed for the session, if that is answered.
+fn session_rules(asked: &ApprovalBody, columns: &Fold, fold: &Fold) -> String {
+    if asked.session_rules.is_empty() {
+        return String::new();
+    }
+    let rules = asked.session_rules.iter();
+    let rules = rules.map(|one| plain::lines(one).join("⏎")).collect();
+    let rules = indented(fold, rules, "rules", columns);
+    format!("\nFor this session, in your own turns and 8 hours at most:{rules}")
 }
 
 /// Rows of a screen of usual width that a text takes up.
@@ -87,7 +116,7 @@ fn columns(c: char) -> usize {
 
 /// The command in question, behind a sentence: `: ls`.
 pub fn in_words(asked: &ApprovalBody) -> String {
-    let what = what(asked, &COLUMNS);
+    let what = what(asked, &COLUMNS, &COMMANDS);
     match what.matches('\n').count() {
         1 => what.replace("\n    ", " "),
         _ => what,
@@ -95,7 +124,7 @@ pub fn in_words(asked: &ApprovalBody) -> String {
 }
 
 /// What is asked about: the command, or for more than a single one their number and names first.
-fn what(asked: &ApprovalBody, columns: &Fold) -> String {
+fn what(asked: &ApprovalBody, columns: &Fold, fold: &Fold) -> String {
     let text = indented(&LINES, plain::lines(&asked.command), "lines", columns);
     let is_plain = match asked.commands.as_slice() {
         [] => true,
@@ -115,7 +144,7 @@ fn what(asked: &ApprovalBody, columns: &Fold) -> String {
         .iter()
         .map(|one| plain::lines(one).join("⏎"))
         .collect();
-    let names = indented(&COMMANDS, names, "commands", columns);
+    let names = indented(fold, names, "commands", columns);
     format!(
         " {count} {} in {lines} {}:{names}\nThe text:{text}",
         plural(count, "command"),
@@ -176,6 +205,7 @@ mod tests {
             command: command.to_owned(),
             kind: ApprovalKind::Policy,
             exact: false,
+            session_rules: Vec::new(),
             lines: command.lines().count(),
             commands: commands.iter().map(|one| (*one).to_owned()).collect(),
         }
@@ -189,6 +219,18 @@ mod tests {
                 "The agent wants to run:\n    ls -l\n[y] once  [a] always  [n] deny"
             );
         }
+    }
+
+    #[test]
+    fn what_may_be_allowed_for_the_session_is_shown_before_it_is_offered() {
+        let asked = ApprovalBody {
+            session_rules: vec!["bash:ls\u{200b}".to_owned(), "bash:pwd".to_owned()],
+            ..asked("ls\u{200b}; pwd", &["ls\u{200b}", "pwd"])
+        };
+        let end = "\nFor this session, in your own turns and 8 hours at most:\n    bash:ls\\u{200b}\n    bash:pwd\n\
+            [y] once  [s] for this session  [a] always  [n] deny";
+        let question = question(&asked);
+        assert!(question.ends_with(end), "{question}");
     }
 
     #[test]
@@ -231,9 +273,17 @@ mod tests {
             (&marked, marked.lines().collect()),
             (&plain, vec![]),
         ] {
-            let question = question(&asked(text, &commands));
-            assert!(rows(&question) <= ROWS_MAX, "{question}");
-            assert!(question.contains("rm -rf ~"), "{question}");
+            let plain = asked(text, &commands);
+            let rules = commands.iter().map(|one| format!("bash:{one}"));
+            let with_rules = ApprovalBody {
+                session_rules: rules.collect(),
+                ..plain.clone()
+            };
+            for asked in [plain, with_rules] {
+                let question = question(&asked);
+                assert!(rows(&question) <= ROWS_MAX, "{question}");
+                assert!(question.contains("rm -rf ~"), "{question}");
+            }
         }
     }
 

@@ -124,7 +124,7 @@ pub enum BodyError {
     NotACallId,
     /// A word that is no decision.
     #[error(
-        "`decision` must be `allow_once`, `allow_always` or `deny`; \
+        "`decision` must be `allow_once`, `allow_session`, `allow_always` or `deny`; \
          for a call of kind `uncertain` also `retry`, `skip` or `worked`"
     )]
     NotADecision,

@@ -162,6 +162,32 @@ pub struct ApprovalBody<S = String> {
     /// "Allow always" would allow this text alone, since what it does depends on more than its commands.
     #[serde(default)]
     pub exact: bool,
+    /// The rules that `allow_session` would add; it is no answer where there are none.
+    #[serde(default = "Vec::new", skip_serializing_if = "Vec::is_empty")]
+    pub session_rules: Vec<S>,
+}
+
+/// `GET …/grants`
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(bound(deserialize = "S: OwnedText"))]
+pub struct GrantListBody<S = String> {
+    /// What is allowed for the session, oldest first.
+    pub grants: Vec<GrantBody<S>>,
+}
+
+/// A rule that somebody has allowed for the session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(bound(deserialize = "S: OwnedText"))]
+pub struct GrantBody<S = String> {
+    /// The number of its event, by which it is taken back.
+    pub id: Seq,
+    /// As rules of policies are written.
+    pub rule: S,
+    /// From then on it counts no longer.
+    pub until: Timestamp,
+    /// Whose turns it counts in; nobody's name for the server's owner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<S>,
 }
 
 fn policy() -> ApprovalKind {

@@ -14,7 +14,8 @@ use std::time::UNIX_EPOCH;
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::fs::{RealFs, create_dirs, replace_file};
+use crate::base::fs::{RealFs, create_dirs, replace_secret};
+use crate::base::random;
 use crate::domain::ids::SessionId;
 use crate::store::{SessionStore, StoreError};
 use crate::workspace::state_home;
@@ -38,6 +39,9 @@ struct FolderRecord {
     /// The checksum of the [key of tickets](crate::runtime), once one was made.
     #[serde(default)]
     ticket_key: Option<String>,
+    /// Seals what is allowed for the sessions here: a folder that was copied, moved or restored has another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    grant_secret: Option<String>,
 }
 
 /// What tells a folder from another of the same name. A number is given again when its folder is
@@ -86,6 +90,7 @@ impl Arrivals {
                 identity,
                 arrived: store.list(None, usize::MAX)?,
                 ticket_key: None,
+                grant_secret: None,
             },
             file,
         };
@@ -104,6 +109,20 @@ impl Arrivals {
             self.record.ticket_key = Some(checksum);
             self.note();
         }
+    }
+
+    /// The secret that seals what is allowed for the sessions of the folder, made when it is first needed. Where
+    /// nothing can be noted it is another at each start.
+    ///
+    /// Errors: the system has no random numbers.
+    pub(crate) fn grant_secret(&mut self) -> io::Result<String> {
+        if let Some(known) = &self.record.grant_secret {
+            return Ok(known.clone());
+        }
+        let made = random::secret()?;
+        self.record.grant_secret = Some(made.clone());
+        self.note();
+        Ok(made)
     }
 
     /// Those that are still to be adopted.
@@ -184,5 +203,5 @@ fn write(file: &Path, record: &FolderRecord) -> io::Result<()> {
     if let Some(folder) = file.parent() {
         create_dirs(&RealFs, folder)?;
     }
-    replace_file(&RealFs, file, &serde_json::to_vec(record)?)
+    replace_secret(&RealFs, file, &serde_json::to_vec(record)?)
 }

@@ -195,6 +195,7 @@ impl OwnedSessions {
                 lifetimes: Lifetimes::default(),
                 workdirs: WorkdirRules::default(),
                 prices: Default::default(),
+                grant_key: Default::default(),
             },
         })
         .map_err(ChangeError::Start)?;

@@ -29,6 +29,7 @@ mod foreign;
 mod gate;
 mod gateway_page;
 mod gateways;
+mod grants;
 mod guarantees;
 mod hooks;
 mod http;

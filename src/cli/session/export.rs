@@ -108,6 +108,8 @@ fn markdown(record: &Record) -> String {
             format!("\nAsked for approval:\n\n{}", fenced(command))
         }
         Event::ApprovalDecision { decision, .. } => note(&format!("decided: {}", word(decision))),
+        Event::Grant(grant) => note(&format!("allowed for the session: {}", grant.rule)),
+        Event::GrantRevoked { .. } => note("what was allowed for the session was taken back"),
         Event::TurnEnded {
             error: Some(error), ..
         } => note(&format!("error: {}", error.message)),

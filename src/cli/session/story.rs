@@ -126,6 +126,11 @@ impl Story {
             Event::ToolParked { on, .. } => {
                 self.detail(&format!("  waits for {}", name(on.as_str())))
             }
+            Event::Grant(grant) => {
+                let rule = one_line(&grant.rule, TOOL_WIDTH);
+                format!("  ! for this session, until {}: {rule}", grant.until)
+            }
+            Event::GrantRevoked { .. } => "  ! taken back for this session".to_owned(),
             Event::Unknown => self.detail("(an event of a newer version)"),
         }
     }
@@ -297,6 +302,7 @@ mod tests {
                 commands: Vec::new(),
                 kind: ApprovalKind::Policy,
                 exact: false,
+                session_rules: Vec::new(),
                 requester_id: None,
             },
         ] {

@@ -142,9 +142,22 @@ fn all_events() -> Vec<(Event, String)> {
                 commands: vec!["rm x".to_owned()],
                 kind: ApprovalKind::Uncertain,
                 exact: false,
+                session_rules: Vec::new(),
                 requester_id: Some("42".to_owned()),
             },
             r#"{"type":"approval_required","call_id":"call_1","command":"rm x","commands":["rm x"],"kind":"uncertain","requester_id":"42"}"#,
+        ),
+        (
+            Event::ApprovalRequired {
+                call_id: call_id(1),
+                command: "ls".to_owned(),
+                commands: Vec::new(),
+                kind: ApprovalKind::Policy,
+                exact: false,
+                session_rules: vec!["bash:ls".to_owned()],
+                requester_id: None,
+            },
+            r#"{"type":"approval_required","call_id":"call_1","command":"ls","kind":"policy","session_rules":["bash:ls"]}"#,
         ),
         (
             asks(1),
@@ -158,6 +171,22 @@ fn all_events() -> Vec<(Event, String)> {
                 source_id: Some(SourceId::parse("telegram:8").unwrap()),
             },
             r#"{"type":"approval_decision","call_id":"call_1","decision":"allow_always","by":"42","source_id":"telegram:8"}"#,
+        ),
+        (
+            Event::Grant(SessionGrant {
+                rule: "bash:ls".to_owned(),
+                until: Timestamp::from_micros(1_500_000),
+                by: Some("token:alice".to_owned()),
+                mac: "5e".to_owned(),
+            }),
+            r#"{"type":"grant","rule":"bash:ls","until":"1970-01-01T00:00:01.500000Z","by":"token:alice","mac":"5e"}"#,
+        ),
+        (
+            Event::GrantRevoked {
+                grants: vec![Seq(7)],
+                cause: SaidBy::default(),
+            },
+            r#"{"type":"grant_revoked","grants":[7]}"#,
         ),
         (
             Event::SilentMessage {
@@ -267,13 +296,14 @@ fn words_are_as_the_format_says() {
     assert_eq!(
         words(&[
             Decision::AllowOnce,
+            Decision::AllowSession,
             Decision::AllowAlways,
             Decision::Deny,
             Decision::Retry,
             Decision::Skip,
             Decision::Worked
         ]),
-        "allow_once allow_always deny retry skip worked"
+        "allow_once allow_session allow_always deny retry skip worked"
     );
     assert_eq!(
         words(&[

@@ -38,11 +38,12 @@ impl Redactor {
             Event::ApprovalRequired {
                 command,
                 commands,
+                session_rules,
                 requester_id,
                 ..
             } => {
                 self.redact_in(command);
-                for one in commands {
+                for one in commands.iter_mut().chain(session_rules) {
                     self.redact_in(one);
                 }
                 self.redact_some(requester_id);
@@ -68,7 +69,11 @@ impl Redactor {
                 }
                 self.redact_some(&mut cause.by);
             }
-            Event::SessionEnd { cause, .. } => self.redact_some(&mut cause.by),
+            Event::SessionEnd { cause, .. } | Event::GrantRevoked { cause, .. } => {
+                self.redact_some(&mut cause.by);
+            }
+            // Its seal is over what it says, which was covered before.
+            Event::Grant(_) => {}
             Event::MessageDropped { reason, .. } | Event::ToolsSkipped { reason, .. } => {
                 self.redact_in(reason);
             }

@@ -35,8 +35,9 @@ impl MessageKey {
             (sender_id, source_id.clone())
         } else if let Event::ApprovalDecision { by, source_id, .. } = &record.event {
             (by.clone(), source_id.clone())
-        } else if let Event::TurnEnded { cause, .. } | Event::SessionEnd { cause, .. } =
-            &record.event
+        } else if let Event::TurnEnded { cause, .. }
+        | Event::SessionEnd { cause, .. }
+        | Event::GrantRevoked { cause, .. } = &record.event
         {
             (cause.by.clone(), cause.source_id.clone())
         } else {

@@ -21,6 +21,7 @@ use crate::domain::time::Timestamp;
 use crate::domain::window::Limits;
 use crate::engine::error::EngineError;
 use crate::engine::events::{self, goes_on};
+use crate::engine::grants::GrantKey;
 use crate::engine::id_generator::IdGenerator;
 use crate::engine::open::chats::ChatListener;
 use crate::engine::open::idle::IdleQueue;
@@ -75,6 +76,7 @@ pub(in crate::engine) struct SessionParts {
     pub(in crate::engine) questions: Arc<Questions>,
     pub(in crate::engine) parked: Arc<ParkedCalls>,
     pub(in crate::engine) node: NodeName,
+    pub(in crate::engine) grant_key: GrantKey,
     pub(in crate::engine) chat_listener: OnceLock<Arc<dyn ChatListener>>,
 }
 

@@ -3,7 +3,9 @@
 use crate::domain::event::{ApprovalKind, Decision, Event, SaidBy};
 use crate::domain::ids::{Seq, SessionId};
 use crate::domain::principal::Principal;
+use crate::domain::state::Approval;
 use crate::engine::error::EngineError;
+use crate::engine::grants::GrantPlace;
 use crate::engine::open::session::Session;
 use crate::engine::sessions::Sessions;
 use crate::engine::sessions::requests::Decided;
@@ -31,12 +33,12 @@ impl Sessions {
             source_id: None,
         };
         let mut log = session.log();
-        let event = decide_open(&session, call_id, Some(command), decision, cause)?;
-        let Some(event) = event else {
+        let events = decide_open(&session, call_id, Some(command), decision, cause)?;
+        let Some(events) = events else {
             drop(log);
             return Err(self.why_not_pending(&session, call_id)?);
         };
-        let records = session.commit(&mut log, vec![event])?;
+        let records = session.commit(&mut log, events)?;
         drop(log);
         let seq = records.first().map_or(Seq::ZERO, |record| record.seq);
         self.set_going(&session);
@@ -76,15 +78,19 @@ impl Sessions {
     }
 }
 
-/// The decision on the open question; `None` where that call is not asked about. The caller holds `log`, so that
-/// it stays open.
+/// The decision on the open question, and behind it what it grants; `None` where that call is not asked about.
+/// The caller holds `log`, so that it stays open, and writes them next, in one append: a torn one brings no grant
+/// without its decision.
 pub(super) fn decide_open(
     session: &Session,
     call_id: &str,
     command: Option<&str>,
     decision: Decision,
     cause: SaidBy,
-) -> Result<Option<Event>, EngineError> {
+) -> Result<Option<Vec<Event>>, EngineError> {
+    let parts = &session.parts;
+    let now = parts.ids.now();
+    let place = GrantPlace::of(&*parts.store, &session.id);
     let live = session.live();
     let open = live.state.approval();
     let Some(open) = open.filter(|open| open.call_id.as_str() == call_id) else {
@@ -93,17 +99,42 @@ pub(super) fn decide_open(
     if command.is_some_and(|command| command != open.command) {
         return Err(EngineError::WrongCommand);
     }
-    Ok(Some(Event::ApprovalDecision {
+    let decision = decision_for(open, decision)?;
+    let rules = match decision {
+        Decision::AllowSession => open.session_rules.as_slice(),
+        Decision::AllowOnce
+        | Decision::AllowAlways
+        | Decision::Deny
+        | Decision::Retry
+        | Decision::Skip
+        | Decision::Worked => &[],
+    };
+    let mut by = cause.by;
+    parts.redactor.redact_some(&mut by);
+    let mut seq = live.last_seq().next();
+    let mut events = vec![Event::ApprovalDecision {
         call_id: open.call_id.clone(),
-        decision: decision_for(open.kind, decision)?,
-        by: cause.by,
+        decision,
+        by: by.clone(),
         source_id: cause.source_id,
-    }))
+    }];
+    for rule in rules {
+        seq = seq.next();
+        let key = &parts.grant_key;
+        events.push(key.grant(&place, seq, rule.clone(), by.clone(), now));
+    }
+    Ok(Some(events))
 }
 
 /// The decision in the words of what was asked.
-fn decision_for(kind: ApprovalKind, decision: Decision) -> Result<Decision, EngineError> {
-    match (kind, decision) {
+fn decision_for(asked: &Approval, decision: Decision) -> Result<Decision, EngineError> {
+    match (asked.kind, decision) {
+        (ApprovalKind::Policy, Decision::AllowSession) if asked.session_rules.is_empty() => {
+            Err(EngineError::Invalid(
+                "no rule can allow this for the session: decision must be allow_once, allow_always or deny".to_owned(),
+            ))
+        }
+        (ApprovalKind::Policy, Decision::AllowSession) => Ok(decision),
         (ApprovalKind::Policy, Decision::AllowOnce | Decision::AllowAlways | Decision::Deny) => {
             Ok(decision)
         }
@@ -111,9 +142,9 @@ fn decision_for(kind: ApprovalKind, decision: Decision) -> Result<Decision, Engi
         (ApprovalKind::Uncertain, Decision::Skip | Decision::Deny) => Ok(Decision::Skip),
         (ApprovalKind::Uncertain, Decision::Worked) => Ok(Decision::Worked),
         (ApprovalKind::Policy, Decision::Retry | Decision::Skip | Decision::Worked) => Err(
-            EngineError::Invalid("decision must be allow_once, allow_always or deny".to_owned()),
+            EngineError::Invalid("decision must be allow_once, allow_session, allow_always or deny".to_owned()),
         ),
-        (ApprovalKind::Uncertain, Decision::AllowAlways) => Err(EngineError::Invalid(
+        (ApprovalKind::Uncertain, Decision::AllowSession | Decision::AllowAlways) => Err(EngineError::Invalid(
             "decision must be retry, skip or worked".to_owned(),
         )),
     }

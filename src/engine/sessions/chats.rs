@@ -119,12 +119,12 @@ impl Sessions {
             return Ok(Decided { seq: known.seq });
         }
         self.engine.draining.refuse()?;
-        let event = decide_open(&session, call_id, None, decision, cause)?;
-        let Some(event) = event else {
+        let events = decide_open(&session, call_id, None, decision, cause)?;
+        let Some(events) = events else {
             drop(log);
             return Err(self.why_not_pending(&session, call_id)?);
         };
-        let records = session.commit(&mut log, vec![event])?;
+        let records = session.commit(&mut log, events)?;
         drop(log);
         self.set_going(&session);
         let seq = records.first().map_or(Seq::ZERO, |record| record.seq);
@@ -406,7 +406,11 @@ impl Sessions {
         Ok(message)
     }
 
-    fn said_by(&self, by: &Principal, key: Option<&SourceId>) -> Result<SaidBy, EngineError> {
+    pub(super) fn said_by(
+        &self,
+        by: &Principal,
+        key: Option<&SourceId>,
+    ) -> Result<SaidBy, EngineError> {
         let mut by = by.logged();
         self.engine.parts.redactor.redact_some(&mut by);
         let key = key.map(|key| self.redacted_key(key.clone()));

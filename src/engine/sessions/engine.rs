@@ -229,6 +229,7 @@ fn session_parts(from: &Parts, draining: &Arc<Draining>, alarms: &Alarms) -> Ses
         store: Arc::clone(&from.store),
         redactor: Arc::clone(&from.redactor),
         node: NodeName::only(),
+        grant_key: from.settings.grant_key.clone(),
         chat_listener: OnceLock::new(),
     }
 }

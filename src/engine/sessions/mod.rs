@@ -10,6 +10,7 @@ mod creation;
 mod creation_locks;
 pub(in crate::engine) mod engine;
 mod files;
+mod grants;
 mod listing;
 mod messages;
 mod parked;

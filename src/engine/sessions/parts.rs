@@ -6,6 +6,7 @@ use crate::base::clock::Clock;
 use crate::domain::prices::Prices;
 use crate::domain::redact::Redactor;
 use crate::engine::agent::Agents;
+use crate::engine::grants::GrantKey;
 use crate::engine::open::ageing::Lifetimes;
 use crate::engine::workdir::WorkdirRules;
 use crate::llm::Models;
@@ -45,4 +46,6 @@ pub struct EngineSettings {
     pub workdirs: WorkdirRules,
     /// What models cost.
     pub prices: Prices,
+    /// Seals what is allowed for a session.
+    pub grant_key: GrantKey,
 }

@@ -15,6 +15,7 @@ use crate::domain::ids::Seq;
 use crate::domain::state::{CallState, Progress};
 use crate::engine::agent::Agent;
 use crate::engine::events;
+use crate::engine::grants::{StandingGrant, standing};
 use crate::engine::open::parking::AwaitedWork;
 use crate::engine::stored::read_records;
 use crate::engine::turn::tool_run::{self, FinishedRun, ToolJob, ToolRuns};
@@ -42,6 +43,8 @@ struct ApprovalQuestion {
     kind: ApprovalKind,
     /// Whether "allow always" would allow this text alone.
     exact: bool,
+    /// What "for this session" would add.
+    session_rules: Vec<String>,
 }
 
 impl ApprovalQuestion {
@@ -52,6 +55,7 @@ impl ApprovalQuestion {
             commands: shown(tool, proposed.commands()),
             kind: ApprovalKind::Uncertain,
             exact: false,
+            session_rules: Vec::new(),
         }
     }
 }
@@ -134,23 +138,32 @@ impl Worker<'_> {
             })
         };
         match state.progress {
-            Progress::Waiting => match agent.policy.judge(&self.judged(proposed, &**tool)) {
-                Verdict::Allow => run(false),
-                Verdict::Ask {
-                    command,
-                    commands,
-                    is_exact,
-                } => match tool.asked(&call.arguments, self.workdir.as_deref()) {
-                    Ok(shown_instead) => CallPlan::Ask(ApprovalQuestion {
-                        command: shown_instead.unwrap_or(command),
-                        commands: shown(&**tool, commands),
-                        kind: ApprovalKind::Policy,
-                        exact: is_exact,
-                    }),
-                    Err(refusal) => CallPlan::Answer(refusal.into()),
-                },
-                Verdict::Deny { reason } => CallPlan::Answer(events::refused(reason)),
-            },
+            Progress::Waiting => {
+                let granted = self.granted();
+                let judged = ProposedCall {
+                    granted: &granted,
+                    ..self.judged(proposed, &**tool)
+                };
+                match agent.policy.judge(&judged) {
+                    Verdict::Allow => run(false),
+                    Verdict::Ask {
+                        command,
+                        commands,
+                        is_exact,
+                        session_rules,
+                    } => match tool.asked(&call.arguments, self.workdir.as_deref()) {
+                        Ok(shown_instead) => CallPlan::Ask(ApprovalQuestion {
+                            command: shown_instead.unwrap_or(command),
+                            commands: shown(&**tool, commands),
+                            kind: ApprovalKind::Policy,
+                            exact: is_exact,
+                            session_rules,
+                        }),
+                        Err(refusal) => CallPlan::Answer(refusal.into()),
+                    },
+                    Verdict::Deny { reason } => CallPlan::Answer(events::refused(reason)),
+                }
+            }
             // It may have run before the process died.
             Progress::Started => match proposed.effect {
                 Effect::Read | Effect::Idempotent => run(false),
@@ -165,7 +178,7 @@ impl Worker<'_> {
             },
             Progress::Decided(decision) => match decision {
                 Decision::AllowAlways => run(true),
-                Decision::AllowOnce | Decision::Retry => run(false),
+                Decision::AllowOnce | Decision::AllowSession | Decision::Retry => run(false),
                 Decision::Deny | Decision::Skip | Decision::Worked => {
                     CallPlan::Answer(events::decided(decision))
                 }
@@ -196,7 +209,33 @@ impl Worker<'_> {
             workdir: self.workdir.as_deref(),
             value_key: tool.spec().value_key(),
             file,
+            granted: &[],
         }
+    }
+
+    /// The rules that were allowed for the session, and count in this turn.
+    fn granted(&self) -> Vec<String> {
+        let seqs = self.live().map(|live| live.state.summary.grants.clone());
+        let seqs = seqs.unwrap_or_default();
+        if seqs.is_empty() {
+            return Vec::new();
+        }
+        let (parts, id) = (&self.session.parts, &self.session.id);
+        let found = standing(&*parts.store, &parts.grant_key, id, &seqs, parts.ids.now());
+        let found = found.unwrap_or_else(|error| {
+            log::warn!("session {id}: a person is asked, as its grants cannot be read: {error}");
+            Vec::new()
+        });
+        let Ok(live) = self.live() else {
+            return Vec::new();
+        };
+        let counts = |one: &StandingGrant| {
+            // Meanwhile it may have been taken back.
+            live.state.summary.grants.contains(&one.seq)
+                && live.state.is_turn_of(one.grant.by.as_deref())
+        };
+        let found = found.into_iter().filter(counts);
+        found.map(|one| one.grant.rule).collect()
     }
 
     /// The proposed with what the log says of the address that it asks.
@@ -269,6 +308,10 @@ impl Worker<'_> {
                 commands: question.commands,
                 kind: question.kind,
                 exact: question.exact,
+                session_rules: match live.state.is_turn_of_one() {
+                    true => question.session_rules,
+                    false => Vec::new(),
+                },
                 requester_id: turn.and_then(|turn| turn.requester.clone()),
             }]
         })?;
@@ -440,15 +483,16 @@ fn plan_without_tool(agent: &Agent, state: &CallState) -> CallPlan {
                 command,
                 kind: ApprovalKind::Uncertain,
                 exact: false,
+                session_rules: Vec::new(),
             })
         }
         Progress::Decided(decision @ (Decision::Deny | Decision::Skip | Decision::Worked)) => {
             CallPlan::Answer(events::decided(decision))
         }
         Progress::Waiting
-        | Progress::Decided(Decision::AllowOnce | Decision::AllowAlways | Decision::Retry) => {
-            CallPlan::Answer(unknown_tool(call, agent))
-        }
+        | Progress::Decided(
+            Decision::AllowOnce | Decision::AllowSession | Decision::AllowAlways | Decision::Retry,
+        ) => CallPlan::Answer(unknown_tool(call, agent)),
         Progress::Asked | Progress::Parked { .. } | Progress::Done => CallPlan::Nothing,
     }
 }
@@ -493,14 +537,18 @@ fn unknown_tool(call: &ToolCall, agent: &Agent) -> ToolOutput {
 mod tests {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
 
     use super::*;
+    use crate::base::clock::FakeClock;
     use crate::domain::event::Trigger;
     use crate::domain::ids::AwaitedId;
     use crate::domain::story::{self, output, user};
+    use crate::engine::grants::GrantPlace;
     use crate::engine::open::session::Session;
-    use crate::engine::testing::{Bench, Does, WRITES, agent};
+    use crate::engine::testing::{Bench, Does, WRITES, agent, noon};
     use crate::engine::turn::workers;
+    use crate::policy::{Policy, RememberError};
     use crate::tools::{Run, ToolSpec, Toolbox};
 
     /// An engine whose `ada` has a tool `date` of that effect; what it answers is counted.
@@ -768,6 +816,118 @@ mod tests {
             assert!(worker.advance(&calls).is_ok());
             assert_eq!(results(&bench, &worker), Vec::from_iter(answer));
             assert_eq!(session.live().state.approval().is_some(), answer.is_none());
+        }
+    }
+
+    /// Asks about whatever was not allowed for the session, and offers a rule for it.
+    #[derive(Debug)]
+    struct AsGranted;
+
+    impl Policy for AsGranted {
+        fn judge(&self, proposed: &ProposedCall<'_>) -> Verdict {
+            if proposed.granted == ["bash:date"] {
+                return Verdict::Allow;
+            }
+            Verdict::Ask {
+                command: "date".to_owned(),
+                commands: Vec::new(),
+                is_exact: false,
+                session_rules: vec!["bash:date".to_owned()],
+            }
+        }
+
+        fn allow_always(&self, _: &ProposedCall<'_>) -> Result<(), RememberError> {
+            Ok(())
+        }
+
+        fn note_start(&self, _: &ProposedCall<'_>) {}
+
+        fn note_question(&self, _: &ProposedCall<'_>) {}
+    }
+
+    /// What comes of a call where something was granted before; `from` are the senders of the turn's messages and
+    /// whether they have names, `later` those of what is said after the reply.
+    fn ran_as_granted(
+        by: Option<&str>,
+        from: &[(Option<&str>, bool)],
+        later: &[Option<&str>],
+        hours: u64,
+        adopted: bool,
+    ) -> (bool, usize) {
+        let clock = Arc::new(FakeClock::at(noon()));
+        let bench = Bench::with(|plan| {
+            plan.clock = Arc::clone(&clock) as _;
+            plan.agents[0].policy = Arc::new(AsGranted);
+            plan.agents[0].tools = Does::tool(Effect::Write, |_| output(true, "noon"));
+        });
+        let session = bench.session([]);
+        let commit = |events: Vec<Event>| {
+            session.commit(&mut session.log(), events).unwrap();
+        };
+        let (key, now) = (&session.parts.grant_key, session.parts.ids.now());
+        let seq = session.live().last_seq().next().next();
+        let by = by.map(str::to_owned);
+        let rule = "bash:date".to_owned();
+        let place = GrantPlace::of(&*session.parts.store, &session.id);
+        let grant = key.grant(&place, seq, rule, by, now);
+        commit(vec![story::notice(), grant]);
+        if adopted {
+            commit(vec![Event::SessionAdopted {}]);
+        }
+        clock.advance(Duration::from_secs(hours * 3600));
+        let message = |n: u64, from: Option<&str>, named: bool| {
+            let mut message = story::user_message(n, "when?");
+            message.sender_id = from.map(str::to_owned);
+            message.sender_name = named.then(|| "Ann".to_owned());
+            Event::from(message)
+        };
+        for (n, (from, named)) in (1..).zip(from) {
+            commit(vec![message(n, *from, *named)]);
+        }
+        commit(vec![story::started(1, Trigger::Message)]);
+        let input = session.live().last_seq().0;
+        commit(vec![story::reply(11, input, "").asking(&[1]).event()]);
+        for (n, from) in (21..).zip(later) {
+            commit(vec![message(n, *from, false)]);
+        }
+        let mut worker = bench.worker(&session);
+        let calls = open_calls(&worker);
+        assert!(worker.advance(&calls).is_ok());
+        let live = session.live();
+        let offered = live.state.approval().map(|open| open.session_rules.len());
+        (offered.is_none(), offered.unwrap_or(0))
+    }
+
+    #[test]
+    fn what_is_allowed_for_a_session_counts_in_turns_of_whoever_allowed_it() {
+        let (owner, alice) = ((None, false), (Some("token:alice"), false));
+        let (a, own): (Option<&str>, Option<&str>) = (Some("token:alice"), None);
+        for (by, from, later, hours, adopted, expected) in [
+            (own, &[owner][..], &[][..], 0, false, (true, 0)),
+            (own, &[owner, owner], &[own], 7, false, (true, 0)),
+            (a, &[alice], &[a], 0, false, (true, 0)),
+            // Another person's turn, one of two, and one in which another has said something by now.
+            (own, &[alice], &[], 0, false, (false, 1)),
+            (a, &[owner], &[], 0, false, (false, 1)),
+            (a, &[owner, alice], &[], 0, false, (false, 0)),
+            (a, &[alice, owner], &[], 0, false, (false, 0)),
+            (a, &[alice], &[own], 0, false, (false, 1)),
+            // A program of a tool, and whatever else has a name of its own, is another one.
+            (
+                own,
+                &[(Some("program:x"), false)],
+                &[],
+                0,
+                false,
+                (false, 1),
+            ),
+            // Its time is over; it was written by somebody unknown; a group is asked without a rule.
+            (own, &[owner], &[], 8, false, (false, 1)),
+            (own, &[owner], &[], 0, true, (false, 1)),
+            (own, &[(Some("42"), true)], &[], 0, false, (false, 0)),
+        ] {
+            let got = ran_as_granted(by, from, later, hours, adopted);
+            assert_eq!(got, expected, "{by:?} {from:?} {later:?} {hours} {adopted}");
         }
     }
 

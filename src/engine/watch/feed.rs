@@ -88,6 +88,8 @@ pub enum FeedEvent {
         kind: ApprovalKind,
         /// "Allow always" would allow this text alone, and nothing like it.
         exact: bool,
+        /// The rules that "for this session" would add.
+        session_rules: Vec<String>,
         /// Whose message led to it; `None` for the server's owner.
         requester_id: Option<String>,
     },
@@ -399,6 +401,7 @@ impl Feed {
                 commands,
                 kind,
                 exact,
+                session_rules,
                 requester_id,
             } => one(FeedEvent::ApprovalRequired {
                 call_id: call_id.clone(),
@@ -406,6 +409,7 @@ impl Feed {
                 commands: commands_of(command, commands),
                 kind: *kind,
                 exact: *exact,
+                session_rules: session_rules.clone(),
                 requester_id: requester_id.clone(),
             }),
             Event::ApprovalDecision {
@@ -464,6 +468,8 @@ impl Feed {
             | Event::ToolResult { .. }
             | Event::ToolsSkipped { .. }
             | Event::ApprovalDecision { .. }
+            | Event::Grant(_)
+            | Event::GrantRevoked { .. }
             | Event::StatusChange { .. }
             | Event::MessageDropped { .. }
             | Event::ToolStarted { .. }

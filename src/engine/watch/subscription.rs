@@ -267,6 +267,7 @@ impl Subscription {
                     commands: asked.commands,
                     kind: asked.kind,
                     exact: asked.exact,
+                    session_rules: asked.session_rules,
                     requester_id: asked.requester_id,
                 },
             });

@@ -60,6 +60,8 @@ pub struct PendingApproval {
     pub kind: ApprovalKind,
     /// "Allow always" would allow this text alone, and nothing like it.
     pub exact: bool,
+    /// The rules that "for this session" would add.
+    pub session_rules: Vec<String>,
     /// Whose message led to it; `None` for the server's owner.
     pub requester_id: Option<String>,
 }
@@ -72,6 +74,7 @@ impl From<&Approval> for PendingApproval {
             commands: commands_of(&approval.command, &approval.commands),
             kind: approval.kind,
             exact: approval.exact,
+            session_rules: approval.session_rules.clone(),
             requester_id: approval.requester_id.clone(),
         }
     }

@@ -9,6 +9,7 @@ use crate::domain::ids::{Seq, SessionId};
 use crate::engine::{
     Begin, Cursor, Cut, EngineError, Flow, NewsKind, Presence, Sessions, Subscription,
 };
+use crate::gateway::delivery::approvers::Approvers;
 use crate::gateway::delivery::bubble::{Bubble, BubbleKey};
 use crate::gateway::delivery::lane::{self, LanePlatform, LaneSession, NextDeed};
 use crate::gateway::delivery::news::{SenderHandle, SenderNews};
@@ -50,6 +51,7 @@ impl ChatFollower {
         sessions: &Sessions,
         seen: &LaneSession,
         way: AnswerWay,
+        approvers: Option<Approvers>,
         reject_message: Option<String>,
         news: &SenderHandle,
     ) -> Result<ChatFollower, EngineError> {
@@ -66,6 +68,7 @@ impl ChatFollower {
         });
         watch.wake_by(Waker::from(Arc::clone(&waker)), NewsKind::Text);
         let renderer = ChatRenderer::new(seen.seen, seen.asked.clone(), way);
+        let renderer = renderer.offering_to(approvers);
         Ok(ChatFollower {
             session: seen.session.clone(),
             watch,

@@ -431,8 +431,13 @@ fn keyboard(answers: &[BubbleButton], handles: &BTreeMap<String, Decision>) -> I
             callback_data: handle.clone(),
         })
     };
+    // On a telephone no more than three can be read beside one another.
+    let in_row = if answers.len() > 3 { 2 } else { 3 };
+    let rows = answers.chunks(in_row);
     InlineKeyboard {
-        rows: vec![answers.iter().filter_map(button).collect()],
+        rows: rows
+            .map(|row| row.iter().filter_map(button).collect())
+            .collect(),
     }
 }
 

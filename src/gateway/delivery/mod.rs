@@ -6,6 +6,7 @@
 //! difference between the two. An **announcement** is said to a chat without being in any
 //! log; it is a document of its own until it is confirmed.
 
+mod approvers;
 mod bubble;
 mod follower;
 mod lane;

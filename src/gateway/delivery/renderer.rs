@@ -15,6 +15,7 @@ use crate::base::text;
 use crate::domain::event::{Attachment, Decision, OwnTurn, Status, ToolCall, UserMessage};
 use crate::domain::ids::{CallId, MessageId, Seq};
 use crate::engine::{FeedEvent, FeedItem, WithdrawnBy};
+use crate::gateway::delivery::approvers::Approvers;
 use crate::gateway::delivery::bubble::{Bubble, BubbleContent, BubbleKey};
 use crate::gateway::delivery::wording::{self, AnswerWay, AskedQuestion};
 
@@ -22,6 +23,7 @@ use crate::gateway::delivery::wording::{self, AnswerWay, AskedQuestion};
 #[derive(Debug)]
 pub(super) struct ChatRenderer {
     way: AnswerWay,
+    approvers: Option<Approvers>,
     reject_message: Option<String>,
     turn: Seq,
     next_place: u32,
@@ -78,6 +80,7 @@ impl ChatRenderer {
     pub(super) fn new(seen: Seq, asked: Vec<AskedMessage>, way: AnswerWay) -> ChatRenderer {
         ChatRenderer {
             way,
+            approvers: None,
             reject_message: None,
             turn: seen,
             next_place: 1,
@@ -100,6 +103,12 @@ impl ChatRenderer {
             reject_message,
             ..self
         }
+    }
+
+    /// Says who is offered to allow something for the session; without that nobody is.
+    #[must_use]
+    pub(super) fn offering_to(self, approvers: Option<Approvers>) -> ChatRenderer {
+        ChatRenderer { approvers, ..self }
     }
 
     /// What is to be seen, oldest first, as far as it was not [let go](Self::forget_turn).
@@ -185,7 +194,8 @@ impl ChatRenderer {
                 commands,
                 kind,
                 exact,
-                ..
+                session_rules,
+                requester_id,
             } => self.question(
                 call_id,
                 AskedQuestion {
@@ -193,6 +203,10 @@ impl ChatRenderer {
                     commands: commands.clone(),
                     kind: *kind,
                     exact: *exact,
+                    session_rules: match self.is_approver(requester_id.as_deref()) {
+                        true => session_rules.clone(),
+                        false => Vec::new(),
+                    },
                 },
             ),
             FeedEvent::ApprovalDecision {
@@ -350,6 +364,12 @@ impl ChatRenderer {
             self.close_question(|asked| asked.closed());
         }
         self.show_work(self.work());
+    }
+
+    fn is_approver(&self, requester_id: Option<&str>) -> bool {
+        let approvers = self.approvers.as_ref();
+        let both = approvers.zip(requester_id);
+        both.is_some_and(|(approvers, id)| approvers.has(id))
     }
 
     fn question(&mut self, call_id: &CallId, asked: AskedQuestion) {

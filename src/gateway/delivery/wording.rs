@@ -46,12 +46,20 @@ pub(super) struct AskedQuestion {
     pub(super) commands: Vec<String>,
     pub(super) kind: ApprovalKind,
     pub(super) exact: bool,
+    /// What may be allowed for the session, where who reads it may do that.
+    pub(super) session_rules: Vec<String>,
 }
 
 impl AskedQuestion {
     /// The answers that there are.
     pub(super) fn answers(&self) -> Vec<BubbleButton> {
         let decisions: &[(&str, Decision)] = match self.kind {
+            ApprovalKind::Policy if self.is_for_session() => &[
+                ("Allow once", Decision::AllowOnce),
+                ("For this session", Decision::AllowSession),
+                ("Allow always", Decision::AllowAlways),
+                ("Deny", Decision::Deny),
+            ],
             ApprovalKind::Policy => &[
                 ("Allow once", Decision::AllowOnce),
                 ("Allow always", Decision::AllowAlways),
@@ -70,8 +78,17 @@ impl AskedQuestion {
         decisions.iter().map(button).collect()
     }
 
+    fn is_for_session(&self) -> bool {
+        !self.session_rules.is_empty()
+    }
+
     /// The question, with what is to be done to answer it.
     pub(super) fn open(&self, way: AnswerWay) -> String {
+        let session = match (way, self.is_for_session()) {
+            (AnswerWay::Buttons, true) => self.for_session(""),
+            (AnswerWay::Commands, true) => self.for_session("`/approve session` allows, "),
+            (AnswerWay::OwnerOnly, _) | (_, false) => String::new(),
+        };
         let hint = match (way, self.kind) {
             (AnswerWay::Buttons, ApprovalKind::Policy) if self.exact => {
                 "\n\nAlways: this very text alone, whatever the files it reads hold."
@@ -85,13 +102,27 @@ impl AskedQuestion {
             }
             (AnswerWay::OwnerOnly, _) => "\n\nThis waits for the owner.",
         };
-        format!("{}{hint}", self.what())
+        format!("{}{session}{hint}", self.what())
+    }
+
+    /// The rules that an answer allows for the session.
+    fn for_session(&self, how: &str) -> String {
+        let one = |rule: &String| CHARS.of_line(&plain::lines(rule).join("⏎"));
+        let rules = COMMANDS.of(self.session_rules.iter().map(one).collect(), "rules");
+        let head = format!("{how}for this session");
+        let start = head.chars().take(1).flat_map(char::to_uppercase);
+        let head: String = start.chain(head.chars().skip(1)).collect();
+        format!(
+            "\n\n{head}, in your own messages and for eight hours at most:\n{}",
+            fenced(&rules)
+        )
     }
 
     /// The same after somebody has decided.
     pub(super) fn decided(&self, decision: Decision, by: Option<&str>) -> String {
         let did = match decision {
             Decision::AllowOnce => "Allowed once",
+            Decision::AllowSession => "Allowed for this session",
             Decision::AllowAlways => "Allowed always",
             Decision::Deny => "Denied",
             Decision::Retry => "To be run again",
@@ -335,6 +366,7 @@ mod tests {
             commands: vec![command.to_owned()],
             kind: ApprovalKind::Policy,
             exact: false,
+            session_rules: Vec::new(),
         }
     }
 

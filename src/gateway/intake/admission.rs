@@ -10,17 +10,17 @@ const BUILT_IN: &str = "telegram";
 
 /// Somebody on a platform, as far as rules ask.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Visitor<'a> {
+pub(in crate::gateway) struct Visitor<'a> {
     /// By which gateway they come.
-    pub(super) gateway: &'a GatewayName,
+    pub(in crate::gateway) gateway: &'a GatewayName,
     /// All that there are.
-    pub(super) gateways: &'a [GatewayName],
+    pub(in crate::gateway) gateways: &'a [GatewayName],
     /// The platform's id.
-    pub(super) id: &'a str,
+    pub(in crate::gateway) id: &'a str,
     /// The id proves who they are.
-    pub(super) is_verified: bool,
+    pub(in crate::gateway) is_verified: bool,
     /// How far the owner admitted them.
-    pub(super) admitted: Option<AdmittedAs>,
+    pub(in crate::gateway) admitted: Option<AdmittedAs>,
 }
 
 /// Where somebody speaks, as far as rules ask.
@@ -81,7 +81,11 @@ pub(super) fn sender_rule(access: &AccessSpec, visitor: Visitor<'_>) -> SenderRu
 }
 
 /// Whether `visitor` may decide what waits for a person; `has_asked` says that they asked for it.
-pub(super) fn may_decide(access: &AccessSpec, visitor: Visitor<'_>, has_asked: bool) -> bool {
+pub(in crate::gateway) fn may_decide(
+    access: &AccessSpec,
+    visitor: Visitor<'_>,
+    has_asked: bool,
+) -> bool {
     let is_approver =
         visitor.admitted == Some(AdmittedAs::Approver) || visitor.is_in(&access.approvers);
     let is_requester = access.requester_approves && has_asked;

@@ -1,6 +1,7 @@
 //! Words in a chat that are for the program, not for the model. Pure.
 
 use crate::domain::event::Decision;
+use crate::domain::ids::Seq;
 
 /// A command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub(super) enum ChatCommand {
     Stop,
     /// The conversation is to end.
     Reset,
+    /// What is allowed for the conversation is to be said, or taken back.
+    Grants(GrantsOrder),
     /// A question is answered; `None` for an answer that there is not.
     Decide(Option<Decision>),
 }
@@ -31,10 +34,22 @@ impl ChatCommand {
             ChatCommand::Status => "/status",
             ChatCommand::Stop => "/stop",
             ChatCommand::Reset => "/reset",
+            ChatCommand::Grants(_) => "/grants",
             ChatCommand::Decide(Some(Decision::Deny)) => "/deny",
             ChatCommand::Decide(_) => "/approve",
         }
     }
+}
+
+/// What is to be done about what is allowed for a conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum GrantsOrder {
+    /// It is to be said.
+    List,
+    /// One of them is to be taken back, by its number, or all.
+    Revoke(Option<Seq>),
+    /// There is no such order.
+    Other,
 }
 
 /// What a text that looks like a command is.
@@ -53,6 +68,7 @@ pub(super) const HELP: &str = "Write what you want, and I answer.\n\n\
     - `/status` says what I am doing\n\
     - `/stop` stops it\n\
     - `/reset` ends this conversation; your next message begins a new one\n\
+    - `/grants` says what is allowed for this conversation; `/grants revoke` takes it back\n\
     - `/approve` and `/deny` answer my question, if you may decide\n\
     - `/help` shows this";
 
@@ -107,16 +123,31 @@ fn command(name: &str, rest: &str) -> Option<ChatCommand> {
         "status" => ChatCommand::Status,
         "stop" => ChatCommand::Stop,
         "reset" => ChatCommand::Reset,
+        "grants" => ChatCommand::Grants(grants_order(rest)),
         "approve" => ChatCommand::Decide(decision(rest)),
         "deny" => ChatCommand::Decide(Some(Decision::Deny)),
         _ => return None,
     })
 }
 
+fn grants_order(words: &str) -> GrantsOrder {
+    let words: Vec<&str> = words.split_whitespace().collect();
+    match words.as_slice() {
+        [] => GrantsOrder::List,
+        ["revoke"] | ["revoke", "all"] => GrantsOrder::Revoke(None),
+        ["revoke", number] => match number.parse() {
+            Ok(number) => GrantsOrder::Revoke(Some(Seq(number))),
+            Err(_) => GrantsOrder::Other,
+        },
+        _ => GrantsOrder::Other,
+    }
+}
+
 /// Which yes is meant.
 fn decision(word: &str) -> Option<Decision> {
     Some(match word.to_ascii_lowercase().as_str() {
         "" | "once" => Decision::AllowOnce,
+        "session" => Decision::AllowSession,
         "always" => Decision::AllowAlways,
         "retry" => Decision::Retry,
         "skip" => Decision::Skip,
@@ -151,6 +182,20 @@ mod tests {
             ("/dance@other_bot", ForAnother),
             ("/reset", Command(ChatCommand::Reset)),
             ("/approve", decide(Some(Decision::AllowOnce))),
+            ("/approve session", decide(Some(Decision::AllowSession))),
+            ("/grants", Command(ChatCommand::Grants(GrantsOrder::List))),
+            (
+                "/grants revoke 7",
+                Command(ChatCommand::Grants(GrantsOrder::Revoke(Some(Seq(7))))),
+            ),
+            (
+                "/grants revoke",
+                Command(ChatCommand::Grants(GrantsOrder::Revoke(None))),
+            ),
+            (
+                "/grants away",
+                Command(ChatCommand::Grants(GrantsOrder::Other)),
+            ),
             ("/approve always", decide(Some(Decision::AllowAlways))),
             ("/approve worked", decide(Some(Decision::Worked))),
             ("/approve everything", decide(None)),

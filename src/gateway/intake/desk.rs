@@ -73,6 +73,11 @@ impl Guest {
         }
     }
 
+    /// Whether they may decide whatever waits, by the owner's word, and not only what they have asked for.
+    pub(super) fn is_approver(&self) -> bool {
+        may_decide(&self.access, self.visitor(), false)
+    }
+
     /// Whether they may decide what waits for a person in `session`.
     pub(super) fn may_decide(&self, session: &SessionView) -> bool {
         let asked = session.pending_approval.as_ref();

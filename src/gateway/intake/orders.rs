@@ -4,10 +4,10 @@ use crate::domain::event::{Decision, Status};
 use crate::domain::ids::SessionId;
 use crate::domain::message::MessageText;
 use crate::engine::watch::view::SessionView;
-use crate::engine::{EngineError, NewMessage, Overheard, StopInChat};
-use crate::gateway::delivery::SenderNews;
+use crate::engine::{EngineError, NewMessage, Overheard, StandingGrant, StopInChat};
+use crate::gateway::delivery::{SenderNews, with_command};
 use crate::gateway::incoming::{IntakeError, TakenIn};
-use crate::gateway::intake::chat_command::{ChatCommand, HELP};
+use crate::gateway::intake::chat_command::{ChatCommand, GrantsOrder, HELP};
 use crate::gateway::intake::desk::{Desk, Guest, of_engine, of_outbox};
 use crate::gateway::intake::wording;
 use crate::gateway::protocol::CallbackQuery;
@@ -40,6 +40,7 @@ impl Orders<'_> {
             ChatCommand::Status => return self.desk.announce(guest, status(guest, session)),
             ChatCommand::Stop => self.stop(guest, session)?,
             ChatCommand::Reset => self.reset(guest, session)?,
+            ChatCommand::Grants(order) => self.grants(guest, session, *order)?,
             ChatCommand::Decide(decision) => self.answer(guest, session, *decision)?,
         };
         if let Some(said) = said {
@@ -114,6 +115,41 @@ impl Orders<'_> {
         }
     }
 
+    /// Says what is allowed for the guest's session, or takes it back.
+    fn grants(
+        self,
+        guest: &Guest,
+        session: Option<&SessionView>,
+        order: GrantsOrder,
+    ) -> Result<(Option<String>, bool), IntakeError> {
+        const NOTHING: &str = "Nothing is allowed for this conversation.";
+        const USAGE: &str = "Write `/grants`, `/grants revoke` or `/grants revoke NUMBER`.";
+        let said = |words: &str| Ok((Some(words.to_owned()), false));
+        let Some(session) = session else {
+            return said(NOTHING);
+        };
+        let sessions = &self.desk.sessions;
+        match order {
+            GrantsOrder::Other => said(USAGE),
+            GrantsOrder::List => {
+                let grants = sessions.grants(&session.id).map_err(of_engine)?;
+                match grants.as_slice() {
+                    [] => said(NOTHING),
+                    grants => said(&listed(grants)),
+                }
+            }
+            GrantsOrder::Revoke(_) if !guest.is_approver() => said(NOT_YOURS),
+            GrantsOrder::Revoke(which) => {
+                let by = guest.principal();
+                let was_any = sessions.revoke_grants(&session.id, which, &by, Some(&guest.key));
+                match was_any.map_err(of_engine)? {
+                    true => Ok((Some("It is asked for again.".to_owned()), true)),
+                    false => said(NOTHING),
+                }
+            }
+        }
+    }
+
     /// Answers the open question of the guest's session.
     fn answer(
         self,
@@ -139,6 +175,9 @@ impl Orders<'_> {
         let Some(decision) = decision else {
             return refused(USAGE);
         };
+        if decision == Decision::AllowSession && !guest.is_approver() {
+            return refused(NOT_YOURS);
+        }
         // Somebody else may have answered the one that they have read, and another is open by now.
         let outbox = self.desk.outbox(&guest.gateway)?;
         let is_asked = outbox.has_asked(&guest.chat, &session.id, call_id);
@@ -168,7 +207,9 @@ impl Orders<'_> {
         };
         let (told, taken) = if !is_open(session) {
             (NOT_OPEN.to_owned(), TakenIn::Handled)
-        } else if !guest.may_decide(session) {
+        } else if !guest.may_decide(session)
+            || (decision == Decision::AllowSession && !guest.is_approver())
+        {
             (NOT_YOURS.to_owned(), TakenIn::Ignored)
         } else {
             match self.decide(guest, &session.id, call_id, decision)? {
@@ -242,12 +283,26 @@ pub(super) const NOT_ADMITTED: &str = NOT_YOURS;
 fn said_of(decision: Decision) -> &'static str {
     match decision {
         Decision::AllowOnce => "Allowed once",
+        Decision::AllowSession => "Allowed for this session",
         Decision::AllowAlways => "Allowed always",
         Decision::Deny => "Denied",
         Decision::Retry => "It is run again",
         Decision::Skip => "It is left as it is",
         Decision::Worked => "It is taken as done",
     }
+}
+
+fn listed(grants: &[StandingGrant]) -> String {
+    let line = |one: &StandingGrant| {
+        format!(
+            "{}: {} (until {})",
+            one.seq,
+            one.grant.rule.replace('\n', "⏎"),
+            one.grant.until
+        )
+    };
+    let lines: Vec<String> = grants.iter().map(line).collect();
+    with_command("This is allowed for this conversation:", &lines.join("\n"))
 }
 
 fn status(guest: &Guest, session: Option<&SessionView>) -> String {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 /// What each does. `/start` is shown by Telegram itself.
-const COMMANDS: [(&str, &str); 6] = [
+const COMMANDS: [(&str, &str); 7] = [
     ("status", "What I am doing"),
     ("stop", "Stop what I am doing"),
     (
@@ -12,6 +12,7 @@ const COMMANDS: [(&str, &str); 6] = [
     ),
     ("approve", "Answer my question with yes, if you may decide"),
     ("deny", "Answer my question with no, if you may decide"),
+    ("grants", "What is allowed for this conversation"),
     ("help", "What can be said here"),
 ];
 

@@ -56,6 +56,8 @@ pub fn dispatch(context: &ApiContext, request: &dyn ApiRequest) -> Result<Handle
             return Ok(Handled::Wait(LongRequest::Other(cancel)));
         }
         ApiRoute::IssueTicket(id) => sessions::issue_ticket(context, &id, &by()?)?,
+        ApiRoute::ListGrants(id) => sessions::grants(context, &id)?,
+        ApiRoute::RevokeGrants(id, which) => sessions::revoke_grants(context, &id, which, &by()?)?,
         ApiRoute::ListMessages(id) => conversation::messages(context, &id, &query)?,
         ApiRoute::ListSessions => sessions::list(context, &query, by()?)?,
         ApiRoute::CreateSession => sessions::create(context, request, by()?)?,
@@ -115,6 +117,8 @@ pub(super) fn check_accept(route: &ApiRoute, accept: Option<&str>) -> Result<(),
         | ApiRoute::BringFile(_)
         | ApiRoute::IssueTicket(_)
         | ApiRoute::Approve(_)
+        | ApiRoute::ListGrants(_)
+        | ApiRoute::RevokeGrants(..)
         | ApiRoute::Cancel(_)
         | ApiRoute::ReloadAgents
         | ApiRoute::ListGateways

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use crate::domain::event::Status;
-use crate::domain::ids::SessionId;
+use crate::domain::ids::{Seq, SessionId};
 use crate::domain::principal::{Principal, Way};
 use crate::engine::{ListQuery, SessionDraft, Workdir};
 use crate::http::answer::Answer;
@@ -13,7 +13,7 @@ use crate::http::handlers::request::{ApiRequest, key_of};
 use crate::http::problem::HttpProblem;
 use crate::http::query::Query;
 use crate::http::wire;
-use crate::wire::{Change, NewSession, SessionListBody, TicketBody};
+use crate::wire::{Change, GrantListBody, NewSession, SessionListBody, TicketBody};
 
 const PAGE_DEFAULT: usize = 100;
 const PAGE_MAX: usize = 1000;
@@ -118,6 +118,26 @@ pub(super) fn change(
     let change = Change::parse(request.body())?;
     let session = context.sessions.change(id, change.title, change.model)?;
     Ok(Answer::json(200, &wire::whole_session(&session)))
+}
+
+pub(super) fn grants(context: &ApiContext, id: &SessionId) -> Result<Answer, HttpProblem> {
+    let grants = context.sessions.grants(id)?;
+    Ok(Answer::json(200, &GrantListBody::from(grants.as_slice())))
+}
+
+/// Takes a grant back, or all. One that is not there is 404, as it may be mistyped; that there are none at
+/// all is what was wanted.
+pub(super) fn revoke_grants(
+    context: &ApiContext,
+    id: &SessionId,
+    which: Option<Seq>,
+    by: &Principal,
+) -> Result<Answer, HttpProblem> {
+    let was_any = context.sessions.revoke_grants(id, which, by, None)?;
+    match which.filter(|_| !was_any) {
+        Some(seq) => Err(HttpProblem::new(404, format!("there is no grant {seq}"))),
+        None => Ok(Answer::nothing()),
+    }
 }
 
 pub(super) fn delete(

@@ -84,6 +84,7 @@ fn table() -> Vec<(FeedEvent, &'static str, String, bool)> {
                 commands: vec![text("rm x")],
                 kind: ApprovalKind::Uncertain,
                 exact: false,
+                session_rules: Vec::new(),
                 requester_id: Some(text("42")),
             },
             "approval_required",

@@ -515,6 +515,54 @@ fn what_makes_a_program_do_more_must_be_written_out() {
 }
 
 #[test]
+fn what_writes_the_file_that_it_is_told_counts_as_a_redirection_unless_a_rule_names_it() {
+    let star = rules("allow: ['bash:*', '*:*', 'bash:*e* *', 'bash:?ee *']");
+    let named = rules(
+        "allow: ['bash:tee *', 'bash:dd *', 'bash:cp *', 'bash:/usr/bin/tee *', 'bash:echo *']",
+    );
+    for script in [
+        "tee f <<'EOF'\nx\nEOF",
+        "echo x | tee f",
+        "echo x | tee -a f",
+        "echo x | /usr/bin/tee f",
+        "echo x | 'tee' f",
+        "echo x | nice tee f",
+        "dd of=f",
+        "dd if=a of=f",
+        "cp a b",
+    ] {
+        assert_eq!(ruled(&star, script), "ask", "{script}");
+        assert_eq!(ruled(&named, script), "allow", "{script}");
+    }
+    for script in [
+        "echo x | tee \"$f\"",
+        "sponge f",
+        "mv a b",
+        "install a b",
+        "ln -s a b",
+        "truncate -s 0 f",
+        "split f",
+        "rsync a b",
+        "scp a b",
+    ] {
+        assert_eq!(ruled(&star, script), "ask", "{script}");
+    }
+    for script in ["echo x | tee", "echo x | tee -a", "dd if=a", "cp --help"] {
+        assert_eq!(ruled(&star, script), "allow", "{script}");
+    }
+    let judged = judge(&star, &JudgedCall::Shell(Some("tee f")));
+    let (rule, why) = judged.parts[0].missed.clone().unwrap();
+    assert_eq!(rule.text, "bash:*");
+    assert_eq!(
+        why,
+        "`tee` writes a file, and must be named: no `*` stands for it"
+    );
+    // As a deny sees it, nothing has changed.
+    let denied = rules("allow: ['bash:cp *']\ndeny: ['bash:rm *']");
+    assert_eq!(ruled(&denied, "cp a b"), "allow");
+}
+
+#[test]
 fn what_is_harmless_of_such_programs_is_allowed_by_a_star() {
     let star = rules("allow: ['bash:*']");
     for script in [

@@ -1,9 +1,10 @@
 //! What the engine asks of the store, on files.
 
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::base::fs::{FileStamp, Open};
 use crate::domain::event::{Event, Record};
@@ -57,6 +58,20 @@ impl SessionStore for FileStore {
             self.discard(&new, id);
         }
         created
+    }
+
+    /// A folder's number is given again when it is gone, the time of its birth is not.
+    fn identity(&self, id: &SessionId) -> String {
+        let Ok(folder) = std::fs::metadata(self.layout.session(id).path()) else {
+            return String::new();
+        };
+        let born = folder.created().ok();
+        let since = born.and_then(|born| born.duration_since(UNIX_EPOCH).ok());
+        format!(
+            "{} {}",
+            folder.ino(),
+            since.map_or(0, |since| since.as_micros())
+        )
     }
 
     /// The lock of the workspace keeps other processes away: there is no other owner.

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use crate::base::lock::lock;
 use crate::client::{ClientError, new_key};
 use crate::domain::event::{ApprovalKind, Decision};
+use crate::domain::ids::Seq;
+use crate::domain::plain;
 use crate::terminal::board::Next;
 use crate::terminal::chat::delivery::MessageDelivery;
 use crate::terminal::chat::end::{ChatError, Left};
@@ -18,9 +20,10 @@ use crate::terminal::older::Older;
 use crate::terminal::paint::Tone;
 use crate::terminal::prompt::{Prompt, PromptInput};
 use crate::terminal::transcript::Transcript;
-use crate::wire::ApprovalBody;
+use crate::wire::{ApprovalBody, GrantBody};
 
 const HELP: &str = "/help    shows this
+/grants  shows what is allowed for this session; /grants revoke [NUMBER] takes it back
 /cancel  stops the reply, as Ctrl+C does while it comes
 /quit    leaves, as Ctrl+D does; the session stays
 A line that ends with \\ goes on in the next one.
@@ -113,6 +116,7 @@ impl Keyboard {
             "/help" => self.shared.say(Tone::Dim, HELP),
             "/quit" => return Ok(Stay::No),
             "/cancel" => self.cancel_turn()?,
+            other if is_grants(other) => self.grants(other)?,
             other if is_unknown_command(other) => {
                 let note = format!("{} is not a command; see /help", clean(other));
                 self.shared.say(Tone::Dim, &note);
@@ -131,13 +135,15 @@ impl Keyboard {
             None => return Ok(Stay::Yes),
         };
         // Lines can only have been pasted.
-        let decided = decision(asked.kind, text.trim()).filter(|_| !text.contains('\n'));
+        let decided = decision(asked, text.trim()).filter(|_| !text.contains('\n'));
         match (decided, text.trim()) {
             (Some(decision), _) => self.decide(asked.clone(), decision)?,
             (None, "/quit") => return Ok(Stay::No),
             (None, "/cancel") => self.cancel_turn()?,
+            (None, other) if is_grants(other) => self.grants(other)?,
             (None, other) if other.is_empty() || other.starts_with('/') => {
                 let letters = match asked.kind {
+                    ApprovalKind::Policy if !asked.session_rules.is_empty() => "y, s, a or n",
                     ApprovalKind::Policy => "y, a or n",
                     ApprovalKind::Uncertain => "r, s or w",
                 };
@@ -291,6 +297,36 @@ impl Keyboard {
         Ok(())
     }
 
+    /// Shows what is allowed for the session, or takes it back.
+    fn grants(&mut self, command: &str) -> Result<(), ChatError> {
+        let words: Vec<&str> = command.split_whitespace().skip(1).collect();
+        let revoked = match words.as_slice() {
+            [] => None,
+            ["revoke"] | ["revoke", "all"] => Some(None),
+            ["revoke", number] if number.parse::<u64>().is_ok() => {
+                Some(number.parse().ok().map(Seq))
+            }
+            _ => {
+                let note = "write /grants, /grants revoke or /grants revoke NUMBER";
+                self.shared.say(Tone::Dim, note);
+                return Ok(());
+            }
+        };
+        self.threads
+            .start("grants", &self.shared, move |shared, _| {
+                let (client, id) = (&shared.client, &shared.session);
+                let done = match revoked {
+                    Some(which) => client.revoke_grants(id, which),
+                    None => Ok(()),
+                };
+                match done.and_then(|()| client.grants(id)) {
+                    Ok(grants) => shared.say(Tone::Dim, &granted(&grants)),
+                    Err(error) => shared.complain(&error),
+                }
+            })?;
+        Ok(())
+    }
+
     /// Asks the server to stop the turn; the events say when it has.
     fn cancel_turn(&mut self) -> Result<(), ChatError> {
         self.threads
@@ -311,6 +347,29 @@ impl Keyboard {
     }
 }
 
+fn is_grants(text: &str) -> bool {
+    text.split_whitespace().next() == Some("/grants")
+}
+
+/// A line for each rule that is allowed for the session.
+fn granted(grants: &[GrantBody]) -> String {
+    if grants.is_empty() {
+        return "nothing is allowed for this session".to_owned();
+    }
+    let lines = grants.iter().map(|one| {
+        let by = one.by.as_deref().map(|by| format!(", of {}", clean(by)));
+        let rule = plain::lines(&one.rule).join("⏎");
+        format!(
+            "{}: {rule} (until {}{})",
+            one.id,
+            one.until,
+            by.unwrap_or_default()
+        )
+    });
+    let lines: Vec<String> = lines.collect();
+    format!("allowed for this session:\n{}", lines.join("\n"))
+}
+
 /// A word like `/exit`; a path or a longer text is a message.
 fn is_unknown_command(text: &str) -> bool {
     text.strip_prefix('/')
@@ -318,9 +377,12 @@ fn is_unknown_command(text: &str) -> bool {
 }
 
 /// The decision that an answer stands for.
-fn decision(kind: ApprovalKind, answer: &str) -> Option<Decision> {
+fn decision(asked: &ApprovalBody, answer: &str) -> Option<Decision> {
     let answer = answer.to_lowercase();
-    match (kind, answer.as_str()) {
+    match (asked.kind, answer.as_str()) {
+        (ApprovalKind::Policy, "s" | "session") if !asked.session_rules.is_empty() => {
+            Some(Decision::AllowSession)
+        }
         (ApprovalKind::Policy, "y" | "yes" | "once") => Some(Decision::AllowOnce),
         (ApprovalKind::Policy, "a" | "always") => Some(Decision::AllowAlways),
         (ApprovalKind::Policy, "n" | "no" | "deny") => Some(Decision::Deny),
@@ -338,7 +400,19 @@ mod tests {
     #[test]
     fn an_answer_counts_only_for_its_kind_of_question() {
         use ApprovalKind::{Policy, Uncertain};
+        let asked = |kind, rules: &[&str]| ApprovalBody {
+            call_id: "c".to_owned(),
+            command: "ls".to_owned(),
+            kind,
+            exact: false,
+            session_rules: rules.iter().map(|one| (*one).to_owned()).collect(),
+            lines: 1,
+            commands: Vec::new(),
+        };
+        let for_session = asked(Policy, &["bash:ls"]);
+        assert_eq!(decision(&for_session, "S"), Some(Decision::AllowSession));
         for (kind, answer, expected) in [
+            (Policy, "s", None),
             (Policy, "y", Some(Decision::AllowOnce)),
             (Policy, "A", Some(Decision::AllowAlways)),
             (Policy, "no", Some(Decision::Deny)),
@@ -350,7 +424,8 @@ mod tests {
             (Uncertain, "worked", Some(Decision::Worked)),
             (Uncertain, "y", None),
         ] {
-            assert_eq!(decision(kind, answer), expected, "{kind:?} {answer:?}");
+            let asked = asked(kind, &[]);
+            assert_eq!(decision(&asked, answer), expected, "{kind:?} {answer:?}");
         }
     }
 

@@ -105,6 +105,7 @@ fn only_the_six_decisions_are_decisions() {
     };
     for (word, want) in [
         ("allow_once", Decision::AllowOnce),
+        ("allow_session", Decision::AllowSession),
         ("allow_always", Decision::AllowAlways),
         ("deny", Decision::Deny),
         ("retry", Decision::Retry),

@@ -139,6 +139,7 @@ fn start(store: FileStore) -> anyhow::Result<Sessions> {
             lifetimes: Lifetimes::default(),
             workdirs: WorkdirRules::default(),
             prices: Default::default(),
+            grant_key: Default::default(),
         },
     })?)
 }

@@ -240,6 +240,7 @@ impl Policy for Picky {
                 command: proposed.command(),
                 commands: proposed.commands(),
                 is_exact: false,
+                session_rules: Vec::new(),
             },
             "\"deny\"" => Verdict::Deny {
                 reason: "forbidden".to_owned(),

@@ -49,6 +49,7 @@ fn the_page_has_every_route_that_its_paths_answer_to() {
     const ID: &str = "session_01J0000000000000000000000A";
     let concrete = |path: &str| {
         let path = path.replace("{id}", ID).replace("{name}", "a");
+        let path = path.replace("{number}", "7");
         path.replace("{file}", &"a".repeat(64))
     };
     let page = page();

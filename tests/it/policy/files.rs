@@ -121,6 +121,7 @@ pub fn with_proposed<T>(
         workdir: None,
         value_key: None,
         file: None,
+        granted: &[],
     })
 }
 

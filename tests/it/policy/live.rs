@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, unbounded};
 use duragent::domain::event::{OnDisconnect, ToolOutput};
 use duragent::policy::Policy;
-use duragent::policy::programs::{HARMLESS, PROGRAMS, RUNNERS};
+use duragent::policy::programs::{HARMLESS, PROGRAMS, RUNNERS, WRITERS};
 use duragent::policy::{Verdict, file};
 use duragent::tools::{Effect, Run, RunResult, Tool, ToolKind, ToolSpec, Toolbox};
 use duragent::workspace::policy_files::policies;
@@ -635,7 +635,7 @@ fn every_key_is_in_the_documentation() {
 fn every_program_that_something_is_known_of_is_in_the_documentation() {
     let page = page();
     let guarded = PROGRAMS.iter().flat_map(|program| program.names);
-    let known = RUNNERS.iter().chain(HARMLESS).chain(guarded);
+    let known = RUNNERS.iter().chain(HARMLESS).chain(WRITERS).chain(guarded);
     let missing: Vec<&&str> = known
         .filter(|name| !page.contains(&format!("`{name}`")))
         .collect();

@@ -147,6 +147,7 @@ pub fn start_with(
             lifetimes: setup.lifetimes,
             workdirs: WorkdirRules::default(),
             prices: setup.prices.clone(),
+            grant_key: duragent::engine::GrantKey::new("for tests"),
         },
     })
     .unwrap()
@@ -248,6 +249,7 @@ impl Policy for AskAlways {
             command: proposed.command(),
             commands: proposed.commands(),
             is_exact: false,
+            session_rules: Vec::new(),
         }
     }
 

@@ -44,7 +44,10 @@ fn an_approver_decides_by_a_button_and_the_call_runs_once() {
     let ann = bot.telegram.person(42, "Ann");
     bot.telegram.says(&ann, "make it");
     let asked = bot.telegram.wait_for_buttons(ann.id);
-    assert_eq!(asked.labels(), ["Allow once", "Allow always", "Deny"]);
+    assert_eq!(
+        asked.labels(),
+        ["Allow once", "For this session", "Allow always", "Deny"]
+    );
     assert!(asked.text.contains("touch made"), "{}", asked.text);
     for (_, data) in &asked.buttons {
         let is_handle = data.len() == 12 && data.chars().all(|c| c.is_ascii_alphabetic());

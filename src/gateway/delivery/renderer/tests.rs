@@ -81,6 +81,7 @@ impl Script {
             commands: vec![name.to_owned()],
             kind: ApprovalKind::Policy,
             exact: false,
+            session_rules: Vec::new(),
             requester_id: None,
         })
     }

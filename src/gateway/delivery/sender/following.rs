@@ -1,9 +1,12 @@
 //! Follows the sessions of a lane: what is to be seen of them.
 
+use std::sync::Arc;
+
 use crate::domain::access::AccessSpec;
 use crate::domain::event::Event;
 use crate::domain::ids::{AgentName, Seq, SessionId};
 use crate::engine::EngineError;
+use crate::gateway::delivery::approvers::Approvers;
 use crate::gateway::delivery::follower::{ChatFollower, Following};
 use crate::gateway::delivery::lane::LaneSession;
 use crate::gateway::delivery::lane_store::LaneId;
@@ -117,13 +120,18 @@ impl LaneSender {
         let access = agent
             .as_ref()
             .and_then(|agent| self.parts.host.access(agent));
-        let way = agent.map_or(AnswerWay::OwnerOnly, |agent| {
-            self.way(&agent, access.as_deref())
+        let way = agent.as_ref().map_or(AnswerWay::OwnerOnly, |agent| {
+            self.way(agent, access.as_deref())
+        });
+        let approvers = agent.map(|agent| Approvers {
+            host: Arc::clone(&self.parts.host),
+            agent,
+            gateway: self.parts.lanes.gateway().clone(),
         });
         let reject_message = access.and_then(|access| access.groups.queue.reject_message.clone());
         let news = &self.parts.news;
         let sessions = &self.parts.sessions;
-        ChatFollower::begin(sessions, seen, way, reject_message, news).map(Some)
+        ChatFollower::begin(sessions, seen, way, approvers, reject_message, news).map(Some)
     }
 
     /// How questions of an agent are answered in chats.

@@ -638,6 +638,7 @@ fn asks(message_id: &str) -> Vec<Event> {
             commands: Vec::new(),
             kind: ApprovalKind::Policy,
             exact: false,
+            session_rules: Vec::new(),
             requester_id: None,
         },
     ]

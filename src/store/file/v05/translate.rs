@@ -471,6 +471,7 @@ impl Translator<'_> {
             commands: Vec::new(),
             kind: ApprovalKind::Policy,
             exact: false,
+            session_rules: Vec::new(),
             requester_id: None,
         });
         true
