@@ -22,6 +22,7 @@ pub mod providers;
 pub mod quirks;
 pub mod redact;
 pub mod secret;
+pub mod repeats;
 pub mod sight;
 pub mod spec;
 pub mod spend;

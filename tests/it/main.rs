@@ -14,6 +14,7 @@ mod architecture;
 mod arrivals;
 mod bot;
 mod callers;
+mod circles;
 mod cli;
 mod cli_page;
 mod clients;
