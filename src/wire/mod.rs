@@ -36,7 +36,8 @@ pub use self::problem::ProblemBody;
 pub use self::process::{ReadinessBody, ShutdownBody, VersionBody};
 pub use self::request::{Approve, ApproveSender, BodyError, Change, NewSession, Say};
 pub use self::session::{
-    ApprovalBody, MessageBody, MessageListBody, RecordPageBody, SessionBody, SessionListBody,
+    ApprovalBody, MessageBody, MessageListBody, RecordPageBody, SearchBody, SessionBody,
+    SessionListBody,
 };
 pub use self::turn::{
     CancelledBody, DecidedBody, NoticeBody, ReplyBody, StoredBody, TicketBody, WaitingBody,

@@ -48,6 +48,7 @@ mod policy;
 mod prompt;
 mod rest;
 mod sandbox;
+mod search;
 mod secrets;
 mod shell_proof;
 mod skills;
