@@ -237,6 +237,7 @@ fn session(raw: raw::Session, report: &mut Report) -> SessionSpec {
         ("pause", OnDisconnect::Pause),
         ("continue", OnDisconnect::Continue),
     ];
+    const LOOP_GUARD: &[(&str, bool)] = &[("on", true), ("off", false)];
     let usual = SessionSpec::default();
     let context = or_default(raw.context);
     let max_history_tokens = plain(context.max_history_tokens.clone());
@@ -247,6 +248,7 @@ fn session(raw: raw::Session, report: &mut Report) -> SessionSpec {
         max_tool_iterations: iterations
             .and_then(|number| u32::try_from(number).ok())
             .unwrap_or(usual.max_tool_iterations),
+        loop_guard: report.choice_or(raw.loop_guard, LOOP_GUARD, usual.loop_guard),
         llm_timeout: timeout.map_or(usual.llm_timeout, Duration::from_secs),
         ttl_hours: report.within(raw.ttl_hours, 0..=HOURS_MAX),
         approval_timeout: duration(raw.approval_timeout, report),

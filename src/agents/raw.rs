@@ -90,6 +90,7 @@ section! {
     plain section Session {
         "on_disconnect" => on_disconnect: String,
         "max_tool_iterations" => max_tool_iterations: u64,
+        "loop_guard" => loop_guard: String,
         "llm_timeout_seconds" => llm_timeout_seconds: u64,
         "ttl_hours" => ttl_hours: u64,
         "approval_timeout" => approval_timeout: String,

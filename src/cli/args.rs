@@ -15,6 +15,7 @@ use crate::config;
 use crate::domain::event::Status;
 use crate::domain::ids::{AgentName, GatewayName};
 use crate::domain::providers::KNOWN;
+use crate::domain::search::FOUND_MAX;
 use crate::domain::spec::Provider;
 use crate::runtime::options::Resume;
 use crate::runtime::version;
@@ -352,6 +353,8 @@ pub struct AttachArgs {
 pub enum SessionCommand {
     /// List sessions, newest first
     List(SessionListArgs),
+    /// Find messages by their words, the best first
+    Search(SessionSearchArgs),
     /// Print what was said and done in a session
     Show(SessionShowArgs),
     /// Write a session down as Markdown, or its events as JSON Lines
@@ -485,6 +488,37 @@ pub struct SessionListArgs {
     /// Which server.
     #[command(flatten)]
     pub server: ServerArgs,
+}
+
+/// `duragent session search`.
+#[derive(Debug, Args)]
+pub struct SessionSearchArgs {
+    /// The words to look for
+    #[arg(value_name = "WORD", required = true)]
+    pub words: Vec<String>,
+    /// Only in sessions of this agent
+    #[arg(short, long)]
+    pub agent: Option<String>,
+    /// Only what was said since then: 2026-03-01, 2026-03-01T09:30:00Z, or 7d
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<String>,
+    /// At most so many, up to 50
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = limit_of_search)]
+    pub limit: usize,
+    /// In which form.
+    #[command(flatten)]
+    pub output: OutputArgs,
+    /// Which server.
+    #[command(flatten)]
+    pub server: ServerArgs,
+}
+
+fn limit_of_search(text: &str) -> Result<usize, String> {
+    let limit = text
+        .parse()
+        .ok()
+        .filter(|limit| (1..=FOUND_MAX).contains(limit));
+    limit.ok_or_else(|| format!("must be a number from 1 to {FOUND_MAX}"))
 }
 
 /// How a session stands.

@@ -3,6 +3,7 @@
 mod check;
 mod export;
 mod import;
+mod search;
 mod show;
 mod story;
 
@@ -19,6 +20,7 @@ use crate::workspace::sessions::SessionFilter;
 pub(super) fn run(command: &SessionCommand, settings: &ClientSettings) -> CliResult {
     match command {
         SessionCommand::List(args) => list(args, settings),
+        SessionCommand::Search(args) => search::run(args, settings),
         SessionCommand::Show(args) => show::run(args, settings),
         SessionCommand::Export(args) => export::run(args, settings),
         SessionCommand::End(args) => end(args, settings),

@@ -8,6 +8,8 @@ use crate::cli::settings::ClientSettings;
 use crate::client::ApiClient;
 use crate::domain::event::Record;
 use crate::domain::ids::{Seq, SessionId};
+use crate::domain::search::FoundMessage;
+use crate::domain::time::Timestamp;
 use crate::wire::RecordPageBody;
 use crate::wire::SessionBody;
 use crate::workspace::sessions::{
@@ -67,6 +69,26 @@ impl SessionSource {
                 Ok(sessions)
             }
             SessionSource::Files(files) => Ok(files.list(filter, limit)?),
+        }
+    }
+
+    /// The messages that fit best.
+    pub(super) fn search(
+        &self,
+        text: &str,
+        agent: Option<&str>,
+        since: Option<Timestamp>,
+        limit: usize,
+    ) -> Result<Vec<FoundMessage>, CliError> {
+        match self {
+            SessionSource::Server(client) => {
+                let (limit, since) = (limit.to_string(), since.map(|since| since.to_string()));
+                let mut query = vec![("query", text), ("limit", &limit)];
+                query.extend(agent.map(|agent| ("agent", agent)));
+                query.extend(since.as_deref().map(|since| ("since", since)));
+                Ok(client.search(&query)?)
+            }
+            SessionSource::Files(files) => Ok(files.search(text, agent, since, limit)?),
         }
     }
 

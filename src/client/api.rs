@@ -21,13 +21,14 @@ use crate::client::locate::Locate;
 use crate::domain::event::{Attachment, Decision};
 use crate::domain::files::{AttachedFile, FILE_BYTES_MAX, FileKey, MediaType, plain_name};
 use crate::domain::ids::{GatewayName, Seq, SessionId};
+use crate::domain::search::FoundMessage;
 use crate::domain::time::Timestamp;
 use crate::wire::{
     self, AdmittedBody, AgentListBody, ApprovalBody, Approve, ApproveSender, CancelledBody,
     ClearedBody, DecidedBody, GatewayListBody, GatewayLogBody, GrantBody, GrantListBody,
     MessageBody, MessageListBody, NewSession, OutboxBody, PairingListBody, ProblemBody,
-    ReadinessBody, RecordPageBody, ReloadBody, RestartedBody, Say, SessionBody, SessionListBody,
-    VersionBody,
+    ReadinessBody, RecordPageBody, ReloadBody, RestartedBody, Say, SearchBody, SessionBody,
+    SessionListBody, VersionBody,
 };
 
 /// What a loopback server answers within, unless a turn has to end first.
@@ -220,6 +221,14 @@ impl ApiClient {
         }
         found.truncate(limit);
         Ok(found)
+    }
+
+    /// The messages that fit best; `query` holds all parts of what is looked for.
+    pub fn search(&self, query: &[(&str, &str)]) -> Result<Vec<FoundMessage>, ClientError> {
+        self.refuse_older("it does not give out what stands in its logs")?;
+        let path = with_query("/api/v1/sessions/search", query);
+        let found: SearchBody = self.call(Method::GET, &path, None)?;
+        Ok(found.messages)
     }
 
     /// Starts a session with an agent.

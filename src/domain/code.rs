@@ -92,6 +92,8 @@ words! {
         TooManyTries = "too_many_tries",
         /// The reply could not be written down.
         StorageError = "storage_error",
+        /// The model made the same calls again and again.
+        Loop = "loop",
         /// A fault of the server.
         InternalError = "internal_error",
         /// Nobody wrote down why.

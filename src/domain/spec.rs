@@ -418,6 +418,8 @@ pub struct SessionSpec {
     pub on_disconnect: OnDisconnect,
     /// How many rounds of tools a turn may take.
     pub max_tool_iterations: u32,
+    /// Whether a turn ends whose model makes the same calls again and again.
+    pub loop_guard: bool,
     /// How long a whole reply may take.
     pub llm_timeout: Duration,
     /// How long a session may lie idle, 0 for ever; `None` takes the server's rule.
@@ -435,6 +437,7 @@ impl SessionSpec {
         json!({
             "on_disconnect": self.on_disconnect,
             "max_tool_iterations": self.max_tool_iterations,
+            "loop_guard": if self.loop_guard { "on" } else { "off" },
             "llm_timeout_seconds": self.llm_timeout.as_secs(),
             "ttl_hours": self.ttl_hours,
             "approval_timeout_seconds": self.approval_timeout.map(|time| time.as_secs()),
@@ -493,6 +496,7 @@ impl Default for SessionSpec {
         SessionSpec {
             on_disconnect: OnDisconnect::Pause,
             max_tool_iterations: 10,
+            loop_guard: true,
             llm_timeout: Duration::from_secs(300),
             ttl_hours: None,
             approval_timeout: None,

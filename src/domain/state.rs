@@ -6,6 +6,7 @@
 
 use std::mem;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +21,7 @@ use crate::domain::history::{Conversation, Entry, History, WhichFiles, tokens_of
 use crate::domain::ids::{AwaitedId, CallId, MessageId, Seq, TurnId};
 use crate::domain::message::Message;
 use crate::domain::principal;
+use crate::domain::repeats::RecentCalls;
 use crate::domain::time::Timestamp;
 use crate::domain::window::{Limits, Marks, tokens_of_bytes};
 
@@ -166,6 +168,8 @@ pub struct Turn {
     pub last_reply: Option<LastReply>,
     /// The calls of the last reply.
     pub calls: Vec<CallState>,
+    /// The last calls of all replies, by which it is known whether the model goes in circles.
+    pub recent: RecentCalls,
     /// The one open question; no call runs while there is one.
     pub approval: Option<Approval>,
     /// The sum of its model calls.
@@ -428,16 +432,20 @@ impl SessionState {
             Event::MessageDropped { message_id, .. } => self.withdraw(message_id),
             Event::TurnStarted { turn_id, trigger } => self.start_turn(turn_id, *trigger),
             Event::AssistantResponse(reply) => self.take_reply(reply),
-            Event::ToolStarted { call_id, .. } => self.set_progress(call_id, Progress::Started),
+            Event::ToolStarted { call_id, .. } => self.begin_call(record.timestamp, call_id),
             Event::ToolParked { call_id, on } => self.park(call_id, on),
             Event::ToolResult {
                 call_id,
                 result,
+                duration_ms,
                 appended_bytes,
                 attachments,
-                ..
             } => {
-                if self.is_open_call(call_id) {
+                if let Some(call) = self.open_call(call_id).map(|state| state.call.clone())
+                    && let Some(turn) = &mut self.turn
+                {
+                    let took = duration_ms.map(Duration::from_millis);
+                    turn.recent.end(&call, record.seq, record.timestamp, took);
                     self.handed_out.extend_from_slice(attachments);
                 }
                 self.finish_call(record.seq, call_id, result, *appended_bytes);
@@ -727,6 +735,7 @@ impl SessionState {
             tool_rounds: 0,
             last_reply: None,
             calls: Vec::new(),
+            recent: RecentCalls::default(),
             approval: None,
             usage: Usage::default(),
             requester: None,
@@ -753,6 +762,7 @@ impl SessionState {
         if let Some(turn) = self.turn.as_mut().filter(|turn| turn.id == reply.turn_id) {
             if let Some(requester) = requester {
                 turn.requester = requester;
+                turn.recent.clear();
             }
             turn.take_reply(reply);
         }
@@ -779,6 +789,14 @@ impl SessionState {
     fn set_progress(&mut self, call_id: &CallId, progress: Progress) {
         if let Some(state) = self.turn.as_mut().and_then(|turn| turn.open_call(call_id)) {
             state.progress = progress;
+        }
+    }
+
+    fn begin_call(&mut self, at: Timestamp, call_id: &CallId) {
+        let Some(turn) = &mut self.turn else { return };
+        if let Some(state) = turn.calls.iter_mut().find(|state| state.is(call_id)) {
+            state.progress = Progress::Started;
+            turn.recent.begin(&state.call, at);
         }
     }
 
@@ -879,6 +897,11 @@ impl Progress {
 }
 
 impl CallState {
+    /// Whether it is the open call of that id.
+    fn is(&self, call_id: &CallId) -> bool {
+        self.call.call_id == *call_id && self.progress != Progress::Done
+    }
+
     /// The call with the work that it waits for; `None` unless it is parked.
     pub fn parked(&self) -> Option<ParkedCall<'_>> {
         let Progress::Parked { on } = &self.progress else {
@@ -913,9 +936,7 @@ impl Turn {
     }
 
     fn open_call(&mut self, call_id: &CallId) -> Option<&mut CallState> {
-        self.calls
-            .iter_mut()
-            .find(|state| state.call.call_id == *call_id && state.progress != Progress::Done)
+        self.calls.iter_mut().find(|state| state.is(call_id))
     }
 
     fn take_reply(&mut self, reply: &AssistantResponse) {

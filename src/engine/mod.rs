@@ -38,7 +38,7 @@ pub use sessions::chat_requests::{
 };
 pub use sessions::parts::{EngineSettings, Parts};
 pub use sessions::requests::{
-    Accepted, Begin, Decided, ListQuery, NewMessage, Overheard, Presence, SessionDraft,
+    Accepted, Begin, Decided, ListQuery, NewMessage, Overheard, Presence, SearchQuery, SessionDraft,
 };
 pub use upkeep::recovery::Recovery;
 pub use upkeep::sweep::Swept;

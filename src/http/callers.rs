@@ -99,6 +99,7 @@ impl<'a> GuardedAction<'a> {
             | ApiRoute::ListAgents
             | ApiRoute::ShowAgent(_)
             | ApiRoute::ListSessions
+            | ApiRoute::SearchSessions
             // It lets nothing run, and decides nothing; where it names a folder, its handler
             // refuses programs.
             | ApiRoute::CreateSession

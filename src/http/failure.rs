@@ -102,6 +102,7 @@ pub fn turn_failed(code: &str, message: String) -> HttpProblem {
             FailureCode::AgentGone
             | FailureCode::Interrupted
             | FailureCode::TooManyTries
+            | FailureCode::Loop
             | FailureCode::StorageError
             | FailureCode::InternalError
             | FailureCode::Failed

@@ -6,12 +6,14 @@
 
 mod turn_answer;
 
+use crossbeam_channel::TryRecvError;
+
 use crate::base::pool::NoThread;
 use crate::domain::event::Attachment;
 use crate::domain::files::MediaType;
 use crate::domain::ids::SessionId;
 use crate::domain::principal::Principal;
-use crate::engine::{Begin, EngineError, NewMessage, Presence, Subscription};
+use crate::engine::{Begin, EngineError, NewMessage, Presence, SearchQuery, Subscription};
 use crate::http::answer::Answer;
 use crate::http::context::ApiContext;
 use crate::http::jobs::turn_answer::{Stored, TurnAnswer};
@@ -19,7 +21,7 @@ use crate::http::problem::HttpProblem;
 use crate::http::server::Incoming;
 use crate::http::sse::Audience;
 use crate::http::streams::{ClientFollower, SessionWatch, SseStream, Streams};
-use crate::wire::{Approve, CancelledBody};
+use crate::wire::{Approve, CancelledBody, SearchBody};
 
 /// A request that takes its time, checked.
 #[derive(Debug)]
@@ -69,6 +71,13 @@ pub enum OtherRequest {
         /// What it is.
         media_type: MediaType,
     },
+    /// `GET …/sessions/search`: look through the logs.
+    Search {
+        /// What for.
+        query: SearchQuery,
+        /// For whom.
+        by: Principal,
+    },
     /// `POST …/cancel`: stop the turn.
     Cancel {
         /// Where.
@@ -84,6 +93,7 @@ impl OtherRequest {
             OtherRequest::Decide { id, .. }
             | OtherRequest::KeepFile { id, .. }
             | OtherRequest::Cancel { id } => wait_name(id),
+            OtherRequest::Search { .. } => "wait-search".to_owned(),
         }
     }
 }
@@ -160,6 +170,14 @@ pub fn begin(
         }
         OtherRequest::KeepFile { id, media_type } => {
             finish(keep_file(context, &id, media_type, &incoming), incoming)
+        }
+        OtherRequest::Search { query, by } => {
+            let gone = incoming.gone();
+            let goes_on =
+                || !context.stop.is_stopped() && gone.try_recv() == Err(TryRecvError::Empty);
+            let found = context.sessions.search(&query, &by, &goes_on);
+            let found = found.map(|messages| Answer::json(200, &SearchBody { messages }));
+            finish(found.map_err(HttpProblem::from), incoming)
         }
         OtherRequest::Cancel { id } => finish(cancel(context, &id), incoming),
         OtherRequest::Attach {

@@ -29,6 +29,8 @@ pub enum ApiRoute {
     ShowAgent(String),
     /// `GET /api/v1/sessions`
     ListSessions,
+    /// `GET /api/v1/sessions/search`
+    SearchSessions,
     /// `POST /api/v1/sessions`
     CreateSession,
     /// `GET /api/v1/sessions/{id}`
@@ -110,6 +112,7 @@ impl ApiRoute {
             | ApiRoute::ListAgents
             | ApiRoute::ShowAgent(_)
             | ApiRoute::ListSessions
+            | ApiRoute::SearchSessions
             | ApiRoute::CreateSession
             | ApiRoute::ReloadAgents
             | ApiRoute::ListGateways
@@ -153,6 +156,7 @@ fn find(method: &str, segments: &[&str]) -> Option<ApiRoute> {
         ("GET", ["api", "v1", "agents", name]) => ApiRoute::ShowAgent((*name).to_owned()),
         ("GET", ["api", "v1", "sessions"]) => ApiRoute::ListSessions,
         ("POST", ["api", "v1", "sessions"]) => ApiRoute::CreateSession,
+        ("GET", ["api", "v1", "sessions", "search"]) => ApiRoute::SearchSessions,
         (_, ["api", "v1", "sessions", id, rest @ ..]) => {
             of_session(method, SessionId::parse(id).ok()?, rest)?
         }

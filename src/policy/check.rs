@@ -18,7 +18,7 @@ pub const BUILTINS: &[(&str, &[&str])] = &[
     ("memory", &["recall", "remember", "reflect", "update_world"]),
     ("reload_tools", &[]),
     ("send_file", &[]),
-    ("session", &["list", "read"]),
+    ("session", &["list", "read", "search"]),
     ("skill", &["read"]),
     ("web", &["fetch", "search"]),
 ];

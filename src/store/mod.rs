@@ -13,6 +13,7 @@ mod error;
 pub mod file;
 pub mod lock;
 pub mod memory;
+pub mod search;
 pub mod session_files;
 mod sessions;
 pub mod sim_documents;
@@ -21,7 +22,7 @@ pub use clock_note::{clock_note, keep_clock_note};
 pub use creation_keys::{CreationKey, CreationKeys};
 pub use error::StoreError;
 pub use sessions::{
-    AppendError, ChatKey, Epoch, Journal, Listed, NodeName, OpenSession, Outline, PageQuery,
-    Partial, PartialHead, ReadLimit, SaidPage, SessionFilter, SessionLog, SessionStore, Snapshot,
-    SummaryPage, SyncLater,
+    AppendError, ChatKey, EachLine, Epoch, Journal, Listed, NodeName, OpenSession, Outline,
+    PageQuery, Partial, PartialHead, ReadLimit, SaidPage, SessionFilter, SessionLog, SessionStore,
+    Snapshot, SummaryPage, SyncLater,
 };

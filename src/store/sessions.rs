@@ -8,10 +8,11 @@
 //! What each function promises is tested by the [conformance suite](crate::store::conformance), which
 //! takes any implementation.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::base::shown::shown_by_name;
-use crate::domain::event::{Event, Record, Status};
+use crate::domain::event::{Event, Record, RecordHead, Status};
 use crate::domain::ids::{MessageId, Seq, SessionId, TurnId};
 use crate::domain::state::Summary;
 use crate::domain::time::Timestamp;
@@ -99,6 +100,32 @@ pub trait SessionStore: Send + Sync {
         })
     }
 
+    /// Hands the lines of a log over from the first on, until `each` says that it is enough. Nobody has
+    /// compared them with their checksums, and one whose head cannot be read is left out: for looking
+    /// through much, where what is used of it is read again.
+    fn each_line(&self, id: &SessionId, each: &mut EachLine<'_>) -> Result<(), StoreError> {
+        const PAGE: ReadLimit = ReadLimit {
+            records: 512,
+            bytes: 512 << 10,
+        };
+        let mut from = Seq(1);
+        loop {
+            let page = self.records(id, from, PAGE)?;
+            let Some(last) = page.last() else {
+                return Ok(());
+            };
+            from = last.seq.next();
+            for record in &page {
+                let json = serde_json::to_vec(record).unwrap_or_default();
+                if let Ok(head) = RecordHead::parse(&json)
+                    && each(&head, &json).is_break()
+                {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
     /// The record of the user message or (part of the) reply with that id.
     fn find_message(
         &self,
@@ -161,6 +188,9 @@ pub trait SessionStore: Send + Sync {
 }
 
 shown_by_name!(SessionStore);
+
+/// Takes a line of a log as it lies on the disk, and says whether it wants more.
+pub type EachLine<'a> = dyn FnMut(&RecordHead<'_>, &[u8]) -> ControlFlow<()> + 'a;
 
 /// Which process works on sessions, where several may.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

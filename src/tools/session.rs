@@ -13,8 +13,13 @@ use crate::domain::event::{Event, Record};
 use crate::domain::files::told_beside;
 use crate::domain::ids::{AgentName, MessageId, Seq, SessionId};
 use crate::domain::plain;
+use crate::domain::ranking::WordQuery;
+use crate::domain::search::{
+    self, FOUND_MAX, FOUND_USUAL, FoundMessage, MessageSearch, SINCE_RULE,
+};
 use crate::domain::spec::MemoryScope;
 use crate::domain::state::Summary;
+use crate::domain::time::Timestamp;
 use crate::tools::arguments;
 use crate::tools::builtin::{self, ANSWER_BYTES_MAX, BuiltinAnswer, cut};
 use crate::tools::{Caller, Effect, Run, RunResult, Tool, ToolRefusal, ToolSpec};
@@ -37,7 +42,9 @@ const TITLE_CHARS_MAX: usize = 80;
 const DESCRIPTION: &str = "Your other conversations. \
      `{\"action\": \"list\"}` lists them, the newest first; `{\"action\": \"read\", \"session_id\": \"…\"}` \
      gives the last messages of one. Both take a `limit`, and `before` to go further back: the answer says \
-     with which value. Times are UTC.";
+     with which value. `{\"action\": \"search\", \"query\": \"…\"}` finds messages by their words in all of \
+     them, this one too, also what you are no longer shown of it; `since` leaves out what was said before that \
+     day. Times are UTC.";
 
 /// Where sessions are kept, as this tool needs it.
 pub trait SessionShelf: Send + Sync {
@@ -54,6 +61,9 @@ pub trait SessionShelf: Send + Sync {
         before: Option<Seq>,
         limit: usize,
     ) -> Result<Vec<Record>, ToolRefusal>;
+
+    /// The messages that fit best.
+    fn search(&self, wanted: &MessageSearch<'_>) -> Result<Vec<FoundMessage>, ToolRefusal>;
 }
 
 shown_by_name!(SessionShelf);
@@ -77,6 +87,11 @@ enum SessionArguments {
     Read {
         session_id: String,
         before: Option<Before>,
+        limit: Option<usize>,
+    },
+    Search {
+        query: String,
+        since: Option<String>,
         limit: Option<usize>,
     },
 }
@@ -127,6 +142,18 @@ impl SessionTool {
                 let before = before.map(Before::seq).transpose()?.flatten();
                 self.read(run, &id, before, limit)
             }
+            SessionArguments::Search {
+                query,
+                since,
+                limit,
+            } => {
+                let since = since.filter(|since| !since.is_empty());
+                let since = since.map(|text| {
+                    search::since(&text).ok_or_else(|| format!("`since` must be {SINCE_RULE}"))
+                });
+                let limit = limit.unwrap_or(FOUND_USUAL).clamp(1, FOUND_MAX);
+                self.search(run, &query, since.transpose()?, limit)
+            }
         }
     }
 
@@ -169,6 +196,50 @@ impl SessionTool {
         };
         if let Some(last) = last.filter(|_| has_more) {
             answer.push_str(&format!("\n[older ones: \"before\": \"{last}\"]"));
+        }
+        Ok(answer)
+    }
+
+    fn search(
+        &self,
+        run: &Run<'_>,
+        query: &str,
+        since: Option<Timestamp>,
+        limit: usize,
+    ) -> BuiltinAnswer {
+        if query.trim().is_empty() {
+            return Err("`query` must say what to look for".into());
+        }
+        let found = self.shelf.search(&MessageSearch {
+            query: &WordQuery::new(query),
+            since,
+            limit,
+            asking: Some(run.caller.session),
+            sees: &|_, summary| is_visible(summary, &self.agent, self.scope, &run.caller),
+            goes_on: &|| builtin::go_on(run).is_ok(),
+        })?;
+        builtin::go_on(run)?;
+        if found.is_empty() {
+            return Ok(format!("No message fits {:?}.", text::start(query, 200)));
+        }
+        let mut answer =
+            "The best first; `read` with this `session_id`, and as `before` a number that is \
+             greater than a message's, shows what was said around it.\n"
+                .to_owned();
+        for one in &found {
+            let who = match (&*one.role, &one.sender_name) {
+                ("assistant", _) => "you".to_owned(),
+                (_, Some(name)) => {
+                    format!("user ({})", plain::spelled_out(name).replace('\n', " "))
+                }
+                (_, None) => "user".to_owned(),
+            };
+            let is_this = one.session_id == *run.caller.session;
+            let here = if is_this { " (this one)" } else { "" };
+            let named = called(one.title.as_ref());
+            let time = minute(&one.created_at.to_string());
+            let head = format!("{}{here}{named} [{}] {time} {who}", one.session_id, one.seq);
+            answer.push_str(&format!("\n{head}:\n{}\n", unmistakable(&one.snippet)));
         }
         Ok(answer)
     }
@@ -252,14 +323,20 @@ fn line(id: &SessionId, summary: &Summary, is_this: bool) -> String {
         minute(&summary.created_at.to_string()),
         minute(&summary.updated_at.to_string()),
     );
-    if let Some(title) = summary.title.as_ref().filter(|title| !title.is_empty()) {
-        let title: String = title.chars().take(TITLE_CHARS_MAX).collect();
-        line.push_str(&format!(", called {title:?}"));
-    }
+    line.push_str(&called(summary.title.as_ref()));
     if is_this {
         line.push_str(" (this one)");
     }
     line
+}
+
+/// What is said of a session's title, if it has one.
+fn called(title: Option<&String>) -> String {
+    let Some(title) = title.filter(|title| !title.is_empty()) else {
+        return String::new();
+    };
+    let title: String = title.chars().take(TITLE_CHARS_MAX).collect();
+    format!(", called {title:?}")
 }
 
 /// `2026-03-01 09:30` of a time.
@@ -370,12 +447,14 @@ pub(super) fn parameters() -> Value {
     json!({
         "type": "object",
         "properties": {
-            "action": {"type": "string", "enum": ["list", "read"]},
+            "action": {"type": "string", "enum": ["list", "read", "search"]},
             "session_id": {"type": "string", "description": "read: which session."},
             "before": {
                 "type": "string",
                 "description": "What to go back from: list: a session's id; read: a message's number.",
             },
+            "query": {"type": "string", "description": "search: words to look for."},
+            "since": {"type": "string", "description": "search: a day or a time, 2026-03-01."},
             "limit": {"type": "integer", "minimum": 1, "maximum": READ_MAX},
         },
         "required": ["action"],

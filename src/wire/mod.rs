@@ -37,7 +37,7 @@ pub use self::process::{ReadinessBody, ShutdownBody, VersionBody};
 pub use self::request::{Approve, ApproveSender, BodyError, Change, NewSession, Say};
 pub use self::session::{
     ApprovalBody, GrantBody, GrantListBody, MessageBody, MessageListBody, RecordPageBody,
-    SessionBody, SessionListBody,
+    SearchBody, SessionBody, SessionListBody,
 };
 pub use self::turn::{
     CancelledBody, DecidedBody, NoticeBody, ReplyBody, StoredBody, TicketBody, WaitingBody,

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::domain::event::{ApprovalKind, Attachment, Event, Record, Status, Usage};
 use crate::domain::ids::{Seq, SessionId};
+use crate::domain::search::FoundMessage;
 use crate::domain::state::Summary;
 use crate::domain::time::Timestamp;
 use crate::wire::lenient::{OwnedText, or_default, text_or_json};
@@ -230,6 +231,13 @@ fn readable_sessions<'de, D: Deserializer<'de>, S: OwnedText>(
 pub struct MessageListBody<S = String> {
     /// Oldest first.
     pub messages: Vec<MessageBody<S>>,
+}
+
+/// The messages that a search found, the best first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SearchBody {
+    /// The messages.
+    pub messages: Vec<FoundMessage>,
 }
 
 /// A message of either side.

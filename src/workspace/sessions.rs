@@ -15,6 +15,8 @@ use std::time::{Duration, SystemTime};
 use crate::base::clock::SystemClock;
 use crate::base::fs::RealFs;
 use crate::domain::ids::{Seq, SessionId};
+use crate::domain::ranking::WordQuery;
+use crate::domain::search::{FoundMessage, MessageSearch};
 use crate::domain::state::Summary;
 use crate::domain::time::Timestamp;
 use crate::engine::{
@@ -23,7 +25,7 @@ use crate::engine::{
 use crate::llm::providers::{ProviderSettings, Providers};
 use crate::store::file::v05::import;
 use crate::store::file::{FileMaintenance, FileStore};
-use crate::store::{Listed, PageQuery, ReadLimit, SessionStore};
+use crate::store::{Listed, PageQuery, ReadLimit, SessionStore, search};
 use crate::wire::RecordPageBody;
 use crate::wire::SessionBody;
 use crate::workspace::holder::{self, HeldWorkspace};
@@ -102,6 +104,25 @@ impl SessionFiles {
                 return Ok(sessions);
             }
         }
+    }
+
+    /// The messages that fit best, as a server finds them for its owner.
+    pub fn search(
+        &self,
+        text: &str,
+        agent: Option<&str>,
+        since: Option<Timestamp>,
+        limit: usize,
+    ) -> Result<Vec<FoundMessage>, StoreError> {
+        let wanted = MessageSearch {
+            query: &WordQuery::new(text),
+            since,
+            limit,
+            asking: None,
+            sees: &|_, summary| agent.is_none_or(|agent| summary.agent == agent),
+            goes_on: &|| true,
+        };
+        search::search(&*self.store, &wanted)
     }
 
     /// One session.

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use crate::domain::event::{Attachment, Record};
 use crate::domain::files::MediaType;
 use crate::domain::ids::{Seq, SessionId};
+use crate::domain::search::{FoundMessage, MessageSearch};
 use crate::domain::state::Summary;
 use crate::store::session_files::{self, KeepError};
-use crate::store::{ReadLimit, SessionStore, StoreError};
+use crate::store::{ReadLimit, SessionStore, StoreError, search};
 use crate::tools::ToolRefusal;
 use crate::tools::send_file::FileShelf;
 use crate::tools::session::SessionShelf;
@@ -47,6 +48,10 @@ impl SessionShelf for StoredSessions {
         self.0
             .records_before(id, before, limit)
             .map_err(|error| said(&error))
+    }
+
+    fn search(&self, wanted: &MessageSearch<'_>) -> Result<Vec<FoundMessage>, ToolRefusal> {
+        search::search(&*self.0, wanted).map_err(|error| said(&error))
     }
 }
 

@@ -148,6 +148,7 @@ fn the_example_of_the_readme_loads() {
         session: SessionSpec {
             on_disconnect: OnDisconnect::Pause,
             max_tool_iterations: 10,
+            loop_guard: true,
             llm_timeout: Duration::from_secs(300),
             ttl_hours: None,
             approval_timeout: None,
@@ -185,6 +186,7 @@ const EVERYTHING: &str = r#"
   session:
     on_disconnect: continue
     max_tool_iterations: 3
+    loop_guard: off
     llm_timeout_seconds: 60
     ttl_hours: 24
     approval_timeout: 90m
@@ -251,6 +253,7 @@ fn every_key_ends_up_in_the_spec() {
         SessionSpec {
             on_disconnect: OnDisconnect::Continue,
             max_tool_iterations: 3,
+            loop_guard: false,
             llm_timeout: Duration::from_secs(60),
             ttl_hours: Some(24),
             approval_timeout: Some(Duration::from_secs(90 * 60)),
@@ -363,7 +366,7 @@ fn what_has_no_effect_yet_is_said() {
     let said = agents.problems();
     let wanted = "`spec.session.compaction` has no effect yet";
     assert!(said.iter().any(|one| one.ends_with(wanted)), "{said:#?}");
-    let wanted = "agent.yaml:32:7: `spec.tools[2]` (`files`) is not offered by this version";
+    let wanted = "agent.yaml:33:7: `spec.tools[2]` (`files`) is not offered by this version";
     assert!(said.iter().any(|one| one == wanted), "{said:#?}");
 }
 

@@ -46,6 +46,7 @@ fn the_public_form_holds_no_secret() {
                 "session": {
                     "on_disconnect": "pause",
                     "max_tool_iterations": 10,
+                    "loop_guard": "on",
                     "llm_timeout_seconds": 300,
                     "context": {"max_history_tokens": 20000},
                 },

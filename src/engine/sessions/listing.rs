@@ -5,14 +5,16 @@ use std::sync::Arc;
 use crate::domain::event::Record;
 use crate::domain::ids::{MessageId, Seq, SessionId};
 use crate::domain::principal::Principal;
+use crate::domain::ranking::WordQuery;
+use crate::domain::search::{FoundMessage, MessageSearch};
 use crate::domain::state::Summary;
 use crate::domain::transcript::{self, ShownMessage};
 use crate::engine::error::{EngineError, chain};
 use crate::engine::sessions::Sessions;
-use crate::engine::sessions::requests::ListQuery;
+use crate::engine::sessions::requests::{ListQuery, SearchQuery};
 use crate::engine::stored::PAGE;
 use crate::engine::watch::view::{SessionPage, SessionView};
-use crate::store::{Listed, PageQuery, ReadLimit};
+use crate::store::{Listed, PageQuery, ReadLimit, search};
 
 impl Sessions {
     /// One page of sessions, newest first.
@@ -41,6 +43,40 @@ impl Sessions {
                 });
             }
         }
+    }
+
+    /// Messages that fit a query best, of the sessions that are there for `by`, and of one agent alone where
+    /// it is named; until `goes_on` says no.
+    pub fn search(
+        &self,
+        query: &SearchQuery,
+        by: &Principal,
+        goes_on: &dyn Fn() -> bool,
+    ) -> Result<Vec<FoundMessage>, EngineError> {
+        let words = WordQuery::new(&query.text);
+        let is_agent = |summary: &Summary| {
+            query
+                .agent
+                .as_ref()
+                .is_none_or(|name| summary.agent == *name)
+        };
+        let mut found = search::search(
+            &*self.engine.parts.store,
+            &MessageSearch {
+                query: &words,
+                since: query.since,
+                limit: query.limit,
+                asking: None,
+                sees: &|id, summary| by.may_see(id, summary.owner.as_deref()) && is_agent(summary),
+                goes_on,
+            },
+        )?;
+        // What is being written is not there yet.
+        found.retain(|message| {
+            let open = self.engine.open.in_use(&message.session_id);
+            open.is_none_or(|session| message.seq <= session.live().last_seq())
+        });
+        Ok(found)
     }
 
     /// Refuses one whom a session is not there for, as if there were none of that id.

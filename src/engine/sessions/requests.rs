@@ -6,6 +6,7 @@ use crate::domain::ids::{MessageId, Seq, SessionId, SourceId};
 use crate::domain::message::MessageText;
 use crate::domain::principal::Principal;
 use crate::domain::redact::Redactor;
+use crate::domain::time::Timestamp;
 use crate::engine::open::keys::MessageKey;
 use crate::engine::watch::cursor::Cursor;
 use crate::engine::watch::view::SessionView;
@@ -133,6 +134,19 @@ pub struct ListQuery {
     pub agent: Option<String>,
     /// Only those that are there for this one.
     pub owner: Option<Principal>,
+}
+
+/// Which messages are looked for.
+#[derive(Debug, Clone)]
+pub struct SearchQuery {
+    /// In which words.
+    pub text: String,
+    /// Only in sessions of this agent.
+    pub agent: Option<String>,
+    /// Only what was said then or later.
+    pub since: Option<Timestamp>,
+    /// At most so many.
+    pub limit: usize,
 }
 
 /// Where a subscriber begins.

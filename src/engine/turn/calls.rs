@@ -8,13 +8,15 @@
 
 use std::sync::Arc;
 
-use crate::domain::code::NoticeCode;
+use crate::base::text;
+use crate::domain::code::{FailureCode, NoticeCode};
 use crate::domain::event::{ApprovalKind, Decision, Event, ToolCall, ToolOutput};
 use crate::domain::familiar::Familiarity;
 use crate::domain::ids::Seq;
+use crate::domain::repeats::{self, Repetition};
 use crate::domain::state::{CallState, Progress};
 use crate::engine::agent::Agent;
-use crate::engine::events;
+use crate::engine::events::{self, Ending};
 use crate::engine::grants::{StandingGrant, standing};
 use crate::engine::open::parking::AwaitedWork;
 use crate::engine::stored::read_records;
@@ -32,6 +34,8 @@ enum CallPlan {
     Run(DueCall),
     Answer(ToolOutput),
     Ask(ApprovalQuestion),
+    /// The turn ends instead: the model goes in circles.
+    EndTurn,
     /// It waits, or is done.
     Nothing,
 }
@@ -90,6 +94,7 @@ impl Worker<'_> {
                 }
                 return Ok(());
             }
+            CallPlan::EndTurn => return self.end_turn(in_circles(&first.call)),
             CallPlan::Nothing => return Ok(()),
         };
         let beside = match first_due.effect {
@@ -100,9 +105,20 @@ impl Worker<'_> {
         let unguarded = rest
             .iter()
             .take_while(|state| !agent.spec.hooks.guards(&state.call));
+        // So does what is made of one that is the same as another.
+        let mut keys = vec![repeats::key(&first.call)];
         let others = unguarded.map_while(|state| match self.plan(&agent, state) {
-            CallPlan::Run(due) if due.effect == Effect::Read => Some(due),
-            CallPlan::Run(_) | CallPlan::Answer(_) | CallPlan::Ask(..) | CallPlan::Nothing => None,
+            CallPlan::Run(due) if due.effect == Effect::Read => {
+                let key = repeats::key(&due.call);
+                let is_new = !keys.contains(&key) || !agent.spec.session.loop_guard;
+                keys.push(key);
+                is_new.then_some(due)
+            }
+            CallPlan::Run(_)
+            | CallPlan::Answer(_)
+            | CallPlan::Ask(..)
+            | CallPlan::EndTurn
+            | CallPlan::Nothing => None,
         });
         let mut group = vec![first_due];
         group.extend(others.take(beside));
@@ -111,6 +127,13 @@ impl Worker<'_> {
 
     fn plan(&self, agent: &Agent, state: &CallState) -> CallPlan {
         let call = &state.call;
+        if state.progress == Progress::Waiting && agent.spec.session.loop_guard {
+            match self.repetition(call) {
+                Repetition::None => {}
+                Repetition::Repeated(result) => return CallPlan::Answer(self.once_more(result)),
+                Repetition::Loop => return CallPlan::EndTurn,
+            }
+        }
         let Some(tool) = agent.tools.get(&call.tool_name) else {
             return plan_without_tool(agent, state);
         };
@@ -186,6 +209,48 @@ impl Worker<'_> {
             // `next_step` waits for the first two and has no use for the third.
             Progress::Asked | Progress::Parked { .. } | Progress::Done => CallPlan::Nothing,
         }
+    }
+
+    /// What a call that is to run now is among those before it.
+    fn repetition(&self, call: &ToolCall) -> Repetition {
+        let now = self.session.parts.ids.now();
+        let Ok(live) = self.live() else {
+            return Repetition::None;
+        };
+        let turn = live.state.turn.as_ref();
+        turn.map_or(Repetition::None, |turn| turn.recent.judge(call, now))
+    }
+
+    /// The result in event `seq` for a call that does not run again.
+    fn once_more(&self, seq: Option<Seq>) -> ToolOutput {
+        const DONE_TWICE: &str = "[done twice already: the same call with the same arguments was not \
+             run again, and what stands above is its last result. Do something else, or say what you \
+             have]";
+        let mut output = events::refused(String::new());
+        let (store, id) = (&*self.session.parts.store, &self.session.id);
+        let read = seq.map(|seq| {
+            read_records(store, id, seq, seq, |record| {
+                if let Event::ToolResult {
+                    result,
+                    appended_bytes,
+                    ..
+                } = &record.event
+                {
+                    output.clone_from(result);
+                    // What hooks say to it they say again.
+                    let own = output
+                        .content
+                        .len()
+                        .saturating_sub(appended_bytes.unwrap_or(0));
+                    output.content = text::start(&output.content, own).to_owned();
+                }
+            })
+        });
+        if let Some(Err(error)) = read {
+            log::warn!("session {id}: the result of a call cannot be read again: {error}");
+        }
+        output.content = format!("{}\n\n{DONE_TWICE}", output.content);
+        output
     }
 
     /// The file that a call is about, if it is about one that is there.
@@ -463,6 +528,16 @@ impl Worker<'_> {
         })?;
         Ok(())
     }
+}
+
+/// The end of a turn whose model makes the same calls again and again.
+fn in_circles(call: &ToolCall) -> Ending {
+    let message = format!(
+        "the model went in circles: it called '{}' again and again with the same arguments \
+         (`spec.session.loop_guard: off` lets it)",
+        call.tool_name
+    );
+    Ending::failed(events::failure(FailureCode::Loop, message))
 }
 
 /// The commands that a person is shown: of a tool that is a script its own, else those of the call.

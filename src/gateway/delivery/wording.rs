@@ -240,6 +240,7 @@ pub(super) fn failed(failure_code: &str, message: &str) -> String {
         FailureCode::SessionEnded => "This conversation has ended.",
         FailureCode::Interrupted => "This was interrupted, and does not go on.",
         FailureCode::TooManyTries => "The server stopped over this again and again; it gives up.",
+        FailureCode::Loop => "The agent went in circles, and was stopped.",
         FailureCode::StorageError => "The answer could not be stored.",
         FailureCode::InternalError => "Something went wrong in the server.",
         FailureCode::TurnWaits => "This waits, and goes on by itself.",

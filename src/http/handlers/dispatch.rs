@@ -60,6 +60,10 @@ pub fn dispatch(context: &ApiContext, request: &dyn ApiRequest) -> Result<Handle
         ApiRoute::RevokeGrants(id, which) => sessions::revoke_grants(context, &id, which, &by()?)?,
         ApiRoute::ListMessages(id) => conversation::messages(context, &id, &query)?,
         ApiRoute::ListSessions => sessions::list(context, &query, by()?)?,
+        ApiRoute::SearchSessions => {
+            let search = sessions::search(&query, by()?)?;
+            return Ok(Handled::Wait(LongRequest::Other(search)));
+        }
         ApiRoute::CreateSession => sessions::create(context, request, by()?)?,
         ApiRoute::ShowSession(id) => sessions::show(context, &id)?,
         ApiRoute::ChangeSession(id) => sessions::change(context, &id, request)?,
@@ -108,6 +112,7 @@ pub(super) fn check_accept(route: &ApiRoute, accept: Option<&str>) -> Result<(),
         | ApiRoute::ListAgents
         | ApiRoute::ShowAgent(_)
         | ApiRoute::ListSessions
+        | ApiRoute::SearchSessions
         | ApiRoute::CreateSession
         | ApiRoute::ShowSession(_)
         | ApiRoute::ChangeSession(_)

@@ -5,11 +5,13 @@ use std::time::SystemTime;
 use crate::domain::event::Status;
 use crate::domain::ids::{Seq, SessionId};
 use crate::domain::principal::{Principal, Way};
-use crate::engine::{ListQuery, SessionDraft, Workdir};
+use crate::domain::search::{FOUND_MAX, FOUND_USUAL, SINCE_RULE, since};
+use crate::engine::{ListQuery, SearchQuery, SessionDraft, Workdir};
 use crate::http::answer::Answer;
 use crate::http::callers;
 use crate::http::context::ApiContext;
 use crate::http::handlers::request::{ApiRequest, key_of};
+use crate::http::jobs::OtherRequest;
 use crate::http::problem::HttpProblem;
 use crate::http::query::Query;
 use crate::http::wire;
@@ -75,6 +77,24 @@ pub(super) fn list_query(query: &Query, by: Principal) -> Result<ListQuery, Http
         // To the server's owner all are shown: without a filter, only those of a page are read.
         owner: Some(by).filter(|by| !by.is_owner()),
     })
+}
+
+/// A search looks through all logs: it takes a thread of its own.
+pub(super) fn search(query: &Query, by: Principal) -> Result<OtherRequest, HttpProblem> {
+    let text = query.get("query").unwrap_or_default();
+    if text.trim().is_empty() {
+        return Err(HttpProblem::new(
+            400,
+            "`query` is missing: the words to look for",
+        ));
+    }
+    let query = SearchQuery {
+        text: text.to_owned(),
+        agent: query.get("agent").map(str::to_owned),
+        since: query.parsed("since", SINCE_RULE, since)?,
+        limit: query.number("limit", FOUND_USUAL, 1..=FOUND_MAX)?,
+    };
+    Ok(OtherRequest::Search { query, by })
 }
 
 fn parse_status(word: &str) -> Option<Status> {

@@ -13,7 +13,7 @@ use crate::store::file::error::IoContext as _;
 use crate::store::file::line;
 use crate::store::file::lines::{self, Lines, RawLine};
 use crate::store::file::walk::{LocatedRecord, LogSource};
-use crate::store::{ReadLimit, SaidPage, StoreError};
+use crate::store::{EachLine, ReadLimit, SaidPage, StoreError};
 
 /// Below this, reading on is quicker than halving once more.
 const NEAR_BYTES: u64 = 16 << 10;
@@ -122,6 +122,20 @@ impl LogSource<'_> {
             page.said.extend(said);
         })?;
         Ok(page)
+    }
+
+    /// Hands the lines over as they are, until `each` says that it is enough.
+    pub(super) fn each_line(self, each: &mut EachLine<'_>) -> Result<(), StoreError> {
+        let mut lines = Lines::new(self.file, 0, self.end);
+        while let Some(raw) = lines.next().doing("read", self.path)? {
+            if let Ok(head) = RecordHead::parse(raw.bytes)
+                && raw.is_whole
+                && each(&head, raw.bytes).is_break()
+            {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Hands the records just before `before` over, in ascending order: of as many as `limit` allows,

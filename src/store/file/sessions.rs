@@ -27,8 +27,8 @@ use crate::store::file::store::FileStore;
 use crate::store::file::v05::Old;
 use crate::store::file::walk::LogSource;
 use crate::store::{
-    Epoch, Listed, NodeName, OpenSession, Outline, PageQuery, ReadLimit, SaidPage, SessionFilter,
-    SessionStore, StoreError, SummaryPage,
+    EachLine, Epoch, Listed, NodeName, OpenSession, Outline, PageQuery, ReadLimit, SaidPage,
+    SessionFilter, SessionStore, StoreError, SummaryPage,
 };
 
 /// How many sessions one page with a filter looks at: at worst, all of them have to be read.
@@ -168,6 +168,10 @@ impl SessionStore for FileStore {
         limit: ReadLimit,
     ) -> Result<SaidPage, StoreError> {
         self.with_log(id, |source| source.said_before(before, limit))
+    }
+
+    fn each_line(&self, id: &SessionId, each: &mut EachLine<'_>) -> Result<(), StoreError> {
+        self.with_log(id, |source| source.each_line(each))
     }
 
     fn find_message(

@@ -31,7 +31,7 @@ use crate::tools::{Effect, Run, RunResult, Tool, ToolRefusal, ToolSpec};
 
 const DESCRIPTION: &str = "Your memory, which outlives this conversation. \
      `recall`: without `query` the summary, shared facts and the notes of the last days; with it the \
-     passages that have its words, from all there is. With `days` of the notes those of so many days, \
+     passages that fit its words best, from all there is. With `days` of the notes those of so many days, \
      today the last one. \
      `remember`: adds `content` to today's notes. \
      `reflect`: replaces the summary by `content`. \
@@ -203,7 +203,8 @@ fn given(version: &Option<String>) -> Option<&str> {
 }
 
 fn recall(run: &Run<'_>, bank: &Bank, world: Option<&Bank>, wanted: &Wanted) -> BuiltinAnswer {
-    let words = recall::words(&wanted.query)?;
+    let query = recall::query(&wanted.query)?;
+    let has_query = !wanted.query.trim().is_empty();
     let mut remarks = Vec::new();
     let summary = bank.summary().unwrap_or_else(|why| {
         remarks.push(why.to_string());
@@ -216,19 +217,19 @@ fn recall(run: &Run<'_>, bank: &Bank, world: Option<&Bank>, wanted: &Wanted) -> 
         facts = read(run, &world.topics()?, "topics", topic, &mut remarks)?;
     }
     let days = bank.days()?;
-    let recent = match (&wanted.since, words.is_empty()) {
+    let recent = match (&wanted.since, has_query) {
         (Some(since), _) => days.iter().take_while(|day| *day >= since).count(),
-        (None, true) => days.len().min(RECENT_DAYS),
-        (None, false) => days.len(),
+        (None, false) => days.len().min(RECENT_DAYS),
+        (None, true) => days.len(),
     };
     let (recent, older) = days.split_at(recent);
     let notes = |day: &str| bank.notes(day);
     let notes = read(run, recent, "earlier days", notes, &mut remarks)?;
-    let said = if words.is_empty() {
-        recall::overview(summary.as_ref(), &facts, &notes, older.len())
-    } else {
+    let said = if has_query {
         let memos: Vec<Memo> = summary.into_iter().chain(facts).chain(notes).collect();
-        recall::matches(&wanted.query, &words, &memos)
+        recall::matches(&wanted.query, &query, &memos)
+    } else {
+        recall::overview(summary.as_ref(), &facts, &notes, older.len())
     };
     Ok(recall::with_remarks(said, &remarks))
 }

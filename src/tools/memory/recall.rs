@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
-use crate::base::order;
 use crate::base::text;
 use crate::domain::plain;
+use crate::domain::ranking::{Ranking, WordQuery};
 use crate::tools::ToolRefusal;
 use crate::tools::builtin::{ANSWER_BYTES_MAX, cut};
 
@@ -162,41 +162,34 @@ pub(super) fn day_count(days: &Value) -> Result<u32, ToolRefusal> {
         })
 }
 
-/// The words of a query, in lower case.
+/// What a query looks for.
 ///
-/// Errors: there are too many.
-pub(super) fn words(query: &str) -> Result<Vec<String>, ToolRefusal> {
-    let words: Vec<String> = query.split_whitespace().map(str::to_lowercase).collect();
-    if words.len() <= WORDS_MAX {
-        Ok(words)
+/// Errors: it has too many words.
+pub(super) fn query(text: &str) -> Result<WordQuery, ToolRefusal> {
+    let words = text.split_whitespace().count();
+    if words <= WORDS_MAX {
+        Ok(WordQuery::new(text))
     } else {
         Err(format!(
-            "`query` may have {WORDS_MAX} words, and this has {}: say what to look for in a few",
-            words.len()
+            "`query` may have {WORDS_MAX} words, and this has {words}: say what to look for in a few"
         )
         .into())
     }
 }
 
-/// Answers a recall with a query: the passages that have all of its words; if there are none, those
-/// with some, the most first.
-pub(super) fn matches(query: &str, words: &[String], memos: &[Memo]) -> String {
-    let mut found = hits(words, memos);
-    let has_all = found.first().is_some_and(|(hits, _)| *hits == words.len());
-    if has_all {
-        found.retain(|(hits, _)| *hits == words.len());
-    }
+/// Answers a recall with a query: the passages that fit, the best first.
+pub(super) fn matches(text: &str, query: &WordQuery, memos: &[Memo]) -> String {
+    let found = found(query, memos);
     let count = found.len();
-    let mut said = match (count, has_all) {
-        (0, _) => {
-            let query = cut(query, REMARKS_BYTES_MAX / 3, "there is more");
-            return format!("Nothing in the memory fits {query:?}.");
+    let mut said = match count {
+        0 => {
+            let text = cut(text, REMARKS_BYTES_MAX / 3, "there is more");
+            return format!("Nothing in the memory fits {text:?}.");
         }
-        (_, false) => format!("Nothing has all the words; passages with some: {count}."),
-        (1, true) => "1 passage:".to_owned(),
-        (_, true) => format!("{count} passages:"),
+        1 => "1 passage:".to_owned(),
+        _ => format!("{count} passages:"),
     };
-    for (shown, (_, passage)) in found.iter().enumerate() {
+    for (shown, passage) in found.iter().enumerate() {
         let passage = cut(&passage.shown(), PASSAGE_BYTES_MAX, "the file has more");
         if said.len() + passage.len() + REMARKS_BYTES_MAX > ANSWER_BYTES_MAX {
             let left = count - shown;
@@ -231,23 +224,19 @@ impl Passage<'_> {
     }
 }
 
-/// The passages that have some of the words, with how many; the most first, and among equals in the
-/// order of the memos.
-fn hits<'m>(words: &[String], memos: &'m [Memo]) -> Vec<(usize, Passage<'m>)> {
-    let mut found = Vec::new();
-    for memo in memos {
-        let name = memo.heading().to_lowercase();
-        for passage in passages(memo) {
-            let (heading, text) = (passage.heading.to_lowercase(), passage.text.to_lowercase());
-            let has = |word: &&String| [&name, &heading, &text].iter().any(|it| it.contains(*word));
-            let hits = words.iter().filter(has).count();
-            if hits > 0 {
-                found.push((hits, passage));
-            }
+/// The passages that fit, the best first; among equals in the order of the memos, of one the last.
+fn found<'m>(query: &WordQuery, memos: &'m [Memo]) -> Vec<Passage<'m>> {
+    let mut ranking = Ranking::new(query);
+    for (before, memo) in (1..).zip(memos) {
+        for (place, passage) in (0..).zip(passages(memo)) {
+            let mut tally = query.count(passage.text);
+            query.count_named(passage.heading, &mut tally);
+            query.count_named(&memo.name, &mut tally);
+            let age = (u64::MAX >> 32).saturating_sub(before) << 32 | place;
+            ranking.add(tally, age, passage);
         }
     }
-    order::sort_by_key(&mut found, |(hits, _)| std::cmp::Reverse(*hits));
-    found
+    ranking.best()
 }
 
 /// The paragraphs of a memo, which is Markdown, each with the heading above it.
@@ -368,7 +357,7 @@ mod tests {
     }
 
     fn matches(query: &str, memos: &[Memo]) -> String {
-        super::matches(query, &words(query).unwrap(), memos)
+        super::matches(query, &super::query(query).unwrap(), memos)
     }
 
     #[test]
@@ -429,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn a_query_finds_passages_with_all_its_words_or_else_some() {
+    fn a_query_finds_the_passages_that_fit_best_first() {
         let memos = [
             memo(
                 "MEMORY.md",
@@ -442,14 +431,15 @@ mod tests {
         ];
         assert_eq!(
             matches("tea anna", &memos),
-            "1 passage:\n\n=== MEMORY.md ===\n# People\nAnna likes TEA."
+            "2 passages:\n\n=== MEMORY.md ===\n# People\nAnna likes TEA.\n\n\
+             === notes of 2026-03-01 ===\n## 09:30:00\nTea with Ben."
         );
         assert_eq!(
             matches("TEA ben water", &memos),
-            "Nothing has all the words; passages with some: 3.\n\n\
+            "3 passages:\n\n\
              === notes of 2026-03-01 ===\n## 09:30:00\nTea with Ben.\n\n\
-             === MEMORY.md ===\n# People\nAnna likes TEA.\n\n\
-             === MEMORY.md ===\n# People\nBen likes coffee."
+             === MEMORY.md ===\n# People\nBen likes coffee.\n\n\
+             === MEMORY.md ===\n# People\nAnna likes TEA."
         );
         assert_eq!(
             matches("2026-03-01", &memos),
@@ -494,16 +484,16 @@ mod tests {
         let heading = format!("# Tea {}", "x".repeat(100_000));
         let text = format!("{heading}\n\n{}", "a\n\n".repeat(1_000));
         let memos = [memo("a", &text)];
-        let found = hits(&words("tea").unwrap(), &memos);
+        let found = found(&query("tea").unwrap(), &memos);
         assert_eq!(found.len(), 1_000);
-        let bytes: usize = found.iter().map(|(_, one)| one.shown().len()).sum();
+        let bytes: usize = found.iter().map(|one| one.shown().len()).sum();
         assert!(bytes < 300_000, "{bytes}");
     }
 
     #[test]
     fn a_query_has_few_words() {
-        assert_eq!(words(" Tea\nÄ "), Ok(vec!["tea".into(), "ä".into()]));
-        let said = words(&"x ".repeat(WORDS_MAX + 1)).unwrap_err().to_string();
+        assert!(query(&"x ".repeat(WORDS_MAX)).is_ok());
+        let said = query(&"x ".repeat(WORDS_MAX + 1)).unwrap_err().to_string();
         assert!(said.contains("may have 32 words"), "{said}");
         let said = matches(&"x".repeat(100_000), &[]);
         assert!(said.len() < 1_000, "{} bytes", said.len());

@@ -43,6 +43,36 @@ impl SessionShelf for Shelf {
             .count();
         Ok(records[end.saturating_sub(limit)..end].to_vec())
     }
+
+    fn search(&self, wanted: &MessageSearch<'_>) -> Result<Vec<FoundMessage>, ToolRefusal> {
+        let mut found = Vec::new();
+        for (id, (summary, records)) in &self.0 {
+            if !(wanted.sees)(id, summary) || !(wanted.goes_on)() {
+                continue;
+            }
+            for record in records {
+                let Event::UserMessage(message) = &record.event else {
+                    continue;
+                };
+                let is_late = wanted.since.is_none_or(|since| record.timestamp >= since);
+                if is_late && wanted.query.count(&message.content).is_any() {
+                    found.push(FoundMessage {
+                        session_id: id.clone(),
+                        agent: summary.agent.clone(),
+                        title: summary.title.clone(),
+                        seq: record.seq,
+                        message_id: message.message_id.clone(),
+                        role: "user".to_owned(),
+                        sender_name: message.sender_name.clone(),
+                        created_at: record.timestamp,
+                        snippet: message.content.to_string(),
+                    });
+                }
+            }
+        }
+        found.truncate(wanted.limit);
+        Ok(found)
+    }
 }
 
 fn id(n: u64) -> SessionId {
@@ -147,6 +177,21 @@ fn what_is_not_visible_is_not_there() {
         let answers = ask(shelf(), scope, chat, &questions);
         let expected: Vec<SessionId> = visible.iter().copied().map(id).collect();
         assert_eq!(listed(&answers[0]), expected, "{scope:?} {chat:?}");
+        let search = ask(
+            shelf(),
+            scope,
+            chat,
+            &[json!({"action": "search", "query": "message"})],
+        );
+        let search = search[0].as_ref().unwrap();
+        for n in 1..=4 {
+            let is_found = search.contains(&id(n).to_string());
+            assert_eq!(
+                is_found,
+                visible.contains(&n),
+                "{scope:?} {chat:?}: {search}"
+            );
+        }
         for n in 1..=5 {
             let answer = &answers[usize::try_from(n).unwrap()];
             if visible.contains(&n) {
@@ -159,6 +204,54 @@ fn what_is_not_visible_is_not_there() {
             }
         }
     }
+}
+
+#[test]
+fn what_is_found_says_where_to_read_on_and_a_bad_question_is_told() {
+    let mut shelf = Shelf::default();
+    shelf.put(1, "ada", None, conversation(3));
+    shelf.put(2, "ada", None, log([user(9, "[7] forged: a message")]));
+    let search = |more: Value| {
+        let mut arguments = json!({"action": "search", "query": "message"});
+        arguments
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        arguments
+    };
+    let answers = ask(
+        shelf,
+        MemoryScope::Agent,
+        None,
+        &[
+            search(json!({})),
+            search(json!({"limit": 1, "since": ""})),
+            search(json!({"since": "1970-01-02"})),
+            search(json!({"since": "soon"})),
+            search(json!({"query": " "})),
+            search(json!({"query": "nothing"})),
+        ],
+    );
+    let all = answers[0].as_ref().unwrap();
+    let first = format!(
+        "{} (this one) [2] 1970-01-01 00:00 user:\nmessage 1\n",
+        id(1)
+    );
+    assert!(all.contains(&first), "{all}");
+    let forged = format!(
+        "{} [2] 1970-01-01 00:00 user:\n\\[7] forged: a message\n",
+        id(2)
+    );
+    assert!(all.contains(&forged), "{all}");
+    assert_eq!(answers[1].as_ref().unwrap().matches("[2]").count(), 1);
+    assert_eq!(answers[2], Ok("No message fits \"message\".".to_owned()));
+    let said = answers[3].as_ref().unwrap_err().to_string();
+    assert!(
+        said.starts_with("`since` must be a day or a time"),
+        "{said}"
+    );
+    assert_eq!(answers[4], Err("`query` must say what to look for".into()));
+    assert_eq!(answers[5], Ok("No message fits \"nothing\".".to_owned()));
 }
 
 #[test]
@@ -250,6 +343,7 @@ fn a_list_ends_when_it_is_cancelled() {
     for arguments in [
         json!({"action": "list"}),
         json!({"action": "read", "session_id": session}),
+        json!({"action": "search", "query": "message"}),
     ] {
         let answer = tool.answer(&Run {
             call_id: &call_id(1),
