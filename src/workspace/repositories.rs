@@ -58,17 +58,15 @@ pub(super) fn is_one(part: &Part) -> bool {
 /// Returns these.
 pub(super) fn set_aside_others(home: &Path, known: &[Part]) -> io::Result<Vec<PathBuf>> {
     let mut aside = Vec::new();
-    for part in within(home) {
-        if known.contains(&part) {
-            continue;
-        }
+    let other = || within(home).into_iter().find(|part| !known.contains(part));
+    // One that was within another is found once that has its new name.
+    while let Some(part) = other() {
         let path = home.join(&part.place);
         let mut names = (1..).map(|n| path.with_file_name(format!("git-not-trusted-{n}")));
         let free = names.find(|name| fs::symlink_metadata(name).is_err());
-        if let Some(name) = free {
-            fs::rename(&path, &name)?;
-            aside.push(name);
-        }
+        let name = free.ok_or(io::ErrorKind::AlreadyExists)?;
+        fs::rename(&path, &name)?;
+        aside.push(name);
     }
     Ok(aside)
 }
@@ -151,13 +149,14 @@ mod tests {
         assert_eq!(places(&shown), ["work/.git", "work/sub/.git"]);
         assert!(shown.iter().all(is_one));
         assert_eq!(within(home), shown);
-        assert_eq!(set_aside_others(home, &shown).unwrap(), [PathBuf::new(); 0]);
+        assert!(set_aside_others(home, &shown).unwrap().is_empty());
         let hook = home.join("work/.git/hooks/post-checkout");
         fs::write(&hook, "evil").unwrap();
         let moved = home.join("work/git-not-trusted-1");
+        let inner = moved.join("sub/git-not-trusted-1");
         assert_eq!(
             set_aside_others(home, &shown).unwrap(),
-            std::slice::from_ref(&moved)
+            [moved.clone(), inner]
         );
         assert!(moved.join("config").exists() && !home.join("work/.git").exists());
         assert_eq!(places(&within(home)), ["work/sub/.git"]);
