@@ -98,7 +98,7 @@ pub(super) fn offer(settings: &ClientSettings) -> CliResult {
 fn surveyor(settings: &ClientSettings) -> Result<(Arc<WorkspaceTrust>, Surveyor), CliError> {
     let trust = trust::to_be_given(&settings.trust())?;
     let surveyor = Surveyor::new(&settings.trust(), Arc::clone(&trust));
-    Ok((trust, surveyor))
+    Ok((trust, surveyor.with_repositories()))
 }
 
 fn named(
@@ -120,7 +120,12 @@ fn named(
 }
 
 fn is_new(survey: &Survey) -> bool {
-    !survey.waiting.is_empty() || !survey.gone.is_empty()
+    !survey.waiting.is_empty() || !survey.gone.is_empty() || !repositories(survey).is_empty()
+}
+
+/// Those that the owner was not shown before.
+fn repositories(survey: &Survey) -> &[Part] {
+    survey.repositories.as_deref().unwrap_or_default()
 }
 
 /// What an agent brings that is new, and what it brought and does not any more.
@@ -133,6 +138,7 @@ fn shown(survey: &Survey) -> String {
         parts.iter().map(line).collect()
     };
     text.push_str(&lines("+", &survey.waiting));
+    text.push_str(&lines("+", repositories(survey)));
     text.push_str(&lines("-", &survey.gone));
     let needed = survey.brought.iter().filter(|one| one.needs_trust).count();
     let stays = needed.saturating_sub(survey.waiting.len());
@@ -157,7 +163,12 @@ fn agrees(surveys: &[&Survey]) -> Result<bool, CliError> {
 fn grant(surveys: &[Survey], settings: &ClientSettings) -> CliResult {
     let trust = trust::to_be_given(&settings.trust())?;
     for survey in surveys {
-        survey.grant(&trust)?;
+        for name in survey.grant(&trust)? {
+            let name = spelled_out(&name.display().to_string());
+            tell(&format!(
+                "a repository that was not shown is set aside: {name}"
+            ));
+        }
     }
     let names: Vec<&str> = surveys.iter().map(|survey| survey.agent.as_str()).collect();
     output::print(&format!("trusted: {}\n", names.join(", ")))?;
@@ -202,6 +213,7 @@ mod tests {
             }],
             waiting: vec![part],
             gone: Vec::new(),
+            repositories: None,
         };
         assert_eq!(
             shown(&survey),

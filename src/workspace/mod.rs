@@ -15,6 +15,7 @@ pub mod policy_files;
 pub(crate) mod programs;
 pub(crate) mod providers;
 pub(crate) mod remarks;
+mod repositories;
 pub mod sessions;
 mod shelf;
 pub mod shown_agent;

@@ -14,7 +14,7 @@ use crate::base::yaml::problem::Problem;
 use crate::config::Config;
 use crate::config::owner::OwnerConfig;
 use crate::domain::providers::{self, Described, Origin, ollama_base_url};
-use crate::domain::spec::{AgentSpec, Provider};
+use crate::domain::spec::{AgentSpec, Provider, WORK_FOLDER};
 use crate::domain::trust::{self, Brought, Granted, Part};
 use crate::policy::Digests;
 use crate::store::documents::Documents;
@@ -23,6 +23,7 @@ use crate::store::lock;
 use crate::tools::program_tools::ProgramTools;
 use crate::trust::{GrantStore, Grants, KnownAddress};
 use crate::workspace::policy_files;
+use crate::workspace::repositories;
 use crate::workspace::starts::Starts;
 use crate::workspace::state_home;
 
@@ -133,6 +134,7 @@ pub struct Surveyor {
     providers: Vec<Provider>,
     programs: ProgramTools,
     trust: Arc<WorkspaceTrust>,
+    looks_for_repositories: bool,
 }
 
 /// An agent's folder, looked over for what needs trust.
@@ -148,6 +150,8 @@ pub struct Survey {
     pub waiting: Vec<Part>,
     /// Parts that were granted, and are not there any more.
     pub gone: Vec<Part>,
+    /// Repositories in its work folder that were not granted; `None` where they were not looked for.
+    pub repositories: Option<Vec<Part>>,
 }
 
 impl Surveyor {
@@ -159,6 +163,16 @@ impl Surveyor {
             // None of them is run.
             programs: ProgramTools::new(Arc::default(), workspace.folder.to_owned()),
             trust,
+            looks_for_repositories: false,
+        }
+    }
+
+    /// Looks for repositories in the agents' work folders, too. That may be a look at many files.
+    #[must_use]
+    pub fn with_repositories(self) -> Surveyor {
+        Surveyor {
+            looks_for_repositories: true,
+            ..self
         }
     }
 
@@ -183,10 +197,25 @@ impl Surveyor {
             brought.extend(self.programs_of(&spec));
         }
         let granted = self.trust.granted(home);
+        let found = if self.looks_for_repositories {
+            repositories::within(home)
+        } else {
+            Vec::new()
+        };
+        let unlisted = found.iter().filter(|part| !granted.counts(part));
+        let unlisted: Vec<Part> = unlisted.cloned().collect();
+        brought.extend(found.into_iter().map(|part| Brought {
+            part,
+            needs_trust: false,
+        }));
         let gone = match &granted {
             Granted::Nothing | Granted::Everything => Vec::new(),
             Granted::Parts(parts) => {
-                let is_gone = |part: &&Part| !brought.iter().any(|one| one.part == **part);
+                let was_looked_for =
+                    |part: &Part| self.looks_for_repositories || !repositories::is_one(part);
+                let is_gone = |part: &&Part| {
+                    was_looked_for(part) && !brought.iter().any(|one| one.part == **part)
+                };
                 parts.iter().filter(is_gone).cloned().collect()
             }
         };
@@ -197,6 +226,7 @@ impl Surveyor {
             waiting: granted.waiting(&brought),
             brought,
             gone,
+            repositories: self.looks_for_repositories.then_some(unlisted),
         }
     }
 
@@ -218,10 +248,20 @@ impl Survey {
         trust::said_of(&self.agent, &self.waiting)
     }
 
-    /// Trusts the agent with what was found, and with nothing else.
-    pub fn grant(&self, trust: &WorkspaceTrust) -> Result<(), GrantError> {
+    /// Trusts the agent with what was found, and with nothing else: a repository that is in its work
+    /// folder by now, and was not found, is set aside. Returns the new names of such.
+    pub fn grant(&self, trust: &WorkspaceTrust) -> Result<Vec<PathBuf>, GrantError> {
         let parts: Vec<Part> = self.brought.iter().map(|one| one.part.clone()).collect();
-        trust.grant(&self.home, &parts)
+        let aside = match &self.repositories {
+            Some(_) => repositories::set_aside_others(&self.home, &parts),
+            None => Ok(Vec::new()),
+        };
+        let aside = aside.map_err(|source| GrantError::Folder {
+            path: self.home.join(WORK_FOLDER),
+            source,
+        })?;
+        trust.grant(&self.home, &parts)?;
+        Ok(aside)
     }
 }
 

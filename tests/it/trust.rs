@@ -861,6 +861,41 @@ fn an_agent_that_is_made_here_is_trusted_and_what_comes_later_waits() {
 }
 
 #[test]
+fn a_repository_that_a_folder_brings_is_shown_before_it_is_trusted() {
+    let workspace = Workspace::of_strangers();
+    bash_agent()
+        .policy("allow: ['bash:git status']")
+        .file("work/.git/config", "[core]\n\tfsmonitor = touch evil\n")
+        .file("work/project/.git/hooks/post-checkout", "touch evil")
+        .write(&workspace);
+    let trust = || output(&workspace, &["agent", "trust", "ada"]).1;
+    let told = trust();
+    for line in [
+        "+ may without asking: bash:git status (policy.yaml)",
+        "+ sets work/.git: git does what this repository's settings and hooks say, sha256 ",
+        "+ sets work/project/.git: git does what this repository's settings and hooks say, sha256 ",
+    ] {
+        assert!(told.contains(line), "{told}");
+    }
+    workspace.run(&["agent", "trust", "ada", "--yes"]);
+    let told = trust();
+    assert!(told.contains("ada brings nothing that waits"), "{told}");
+    // Another one is shown again, and nobody is told of what an agent works with in between.
+    workspace.write(&format!("{}/work/.git/config", home("ada")), "[core]\n");
+    let told = trust();
+    assert!(
+        told.contains("+ sets work/.git: ") && told.contains("- sets work/.git: "),
+        "{told}"
+    );
+    assert!(!told.contains("work/project"), "{told}");
+    let (_, told) = output(&workspace, &["doctor"]);
+    assert!(
+        !told.contains("do not count") && !told.contains("does not count"),
+        "{told}"
+    );
+}
+
+#[test]
 fn a_workspace_of_an_older_version_is_asked_about_once() {
     let workspace = Workspace::of_strangers();
     bash_agent().write(&workspace);

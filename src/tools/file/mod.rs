@@ -26,6 +26,7 @@ use crate::base::beneath::{READ, regular};
 use crate::base::plural::counted;
 use crate::domain::glob::Glob;
 use crate::domain::plain;
+use crate::domain::spec::WORK_FOLDER;
 use crate::policy::{AgentPolicy, FileUse};
 use crate::tools::builtin::{self, BuiltinAnswer};
 use crate::tools::{Effect, Run, RunResult, Tool, ToolRefusal, ToolSpec, arguments};
@@ -185,9 +186,11 @@ impl FileTool {
 
     fn search(&self, call: &Looked, reach: FileReach<'_>, run: &Run<'_>) -> BuiltinAnswer {
         let used = &call.used;
+        let folder = PathBuf::from(used.path());
+        let guarded = reach.guarded(&call.located.root);
         let may_see = |inner: &Path| {
-            let whole = Path::new(&used.path()).join(inner);
-            if reach.is_guarded(&call.located.root, &whole) {
+            let whole = folder.join(inner);
+            if guarded.iter().any(|path| whole.starts_with(path)) {
                 return false;
             }
             let Some(inner) = inner.to_str() else {
@@ -394,6 +397,10 @@ fn with_names(path: &str) -> Result<(&str, Option<Names>), ToolRefusal> {
 
 /// The file that a call of an agent in `home` means, as rules see it: for who only asks about rules.
 pub fn meant(arguments: &str, home: &Path) -> Option<FileUse> {
+    // A look at rules makes no folder.
+    if !home.join(WORK_FOLDER).is_dir() {
+        return None;
+    }
     let reach = FileReach {
         home,
         places: &FilePlaces::default(),

@@ -106,7 +106,11 @@ impl FileReach<'_> {
             break;
         }
         let (real, kind) = found.ok_or("it is being replaced all the time; try again")?;
-        if self.is_guarded(&root, &real) {
+        if self
+            .guarded(&root)
+            .iter()
+            .any(|path| real.starts_with(path))
+        {
             return Err(format!("{} is the server's own", said(path)).into());
         }
         let Ok(inner_real) = real.strip_prefix(&root.real) else {
@@ -176,13 +180,13 @@ impl FileReach<'_> {
         })
     }
 
-    /// Whether a real path is the server's own: its workspace with all definitions, rules, logs and what
-    /// waits to be sent, its settings, its keys, what it trusts.
-    pub(super) fn is_guarded(&self, root: &Root, real: &Path) -> bool {
-        let mut guarded = self.places.guarded.iter().map(|path| leads_to(path));
+    /// The real paths in or below which all is the server's own, beneath a root: its workspace with all
+    /// definitions, rules, logs and what waits to be sent, its settings, its keys, what it trusts.
+    pub(super) fn guarded(&self, root: &Root) -> Vec<PathBuf> {
+        let guarded = self.places.guarded.iter().map(|path| leads_to(path));
         // The agent's own folder lies in the workspace.
-        guarded
-            .any(|path| real.starts_with(&path) && !(root.is_own && root.real.starts_with(&path)))
+        let holds_own = |path: &PathBuf| root.is_own && root.real.starts_with(path);
+        guarded.filter(|path| !holds_own(path)).collect()
     }
 }
 
