@@ -89,6 +89,7 @@ impl<'a> GuardedAction<'a> {
             | ApiRoute::Stream(id)
             | ApiRoute::BringFile(id)
             | ApiRoute::Cancel(id)
+            | ApiRoute::Compact(id)
             | ApiRoute::ChangeSession(id)
             | ApiRoute::DeleteSession(id) => Some(GuardedAction::InSession(id)),
             ApiRoute::Home
@@ -103,6 +104,7 @@ impl<'a> GuardedAction<'a> {
             | ApiRoute::CreateSession
             | ApiRoute::ShowSession(_)
             | ApiRoute::ListMessages(_)
+            | ApiRoute::ShowContext(_)
             | ApiRoute::Events(_)
             | ApiRoute::FetchFile(..)
             | ApiRoute::Options(_) => None,

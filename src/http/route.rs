@@ -55,6 +55,10 @@ pub enum ApiRoute {
     Approve(SessionId),
     /// `POST /api/v1/sessions/{id}/cancel`
     Cancel(SessionId),
+    /// `GET /api/v1/sessions/{id}/context`
+    ShowContext(SessionId),
+    /// `POST /api/v1/sessions/{id}/compact`
+    Compact(SessionId),
     /// `POST /api/admin/v1/reload-agents`
     ReloadAgents,
     /// `GET /api/admin/v1/gateways`
@@ -96,6 +100,8 @@ impl ApiRoute {
             | ApiRoute::FetchFile(id, _)
             | ApiRoute::IssueTicket(id)
             | ApiRoute::Approve(id)
+            | ApiRoute::ShowContext(id)
+            | ApiRoute::Compact(id)
             | ApiRoute::Cancel(id) => Some(id),
             ApiRoute::Home
             | ApiRoute::Livez
@@ -184,6 +190,8 @@ fn of_session(method: &str, id: SessionId, rest: &[&str]) -> Option<ApiRoute> {
         ("POST", ["ticket"]) => ApiRoute::IssueTicket(id),
         ("POST", ["approve"]) => ApiRoute::Approve(id),
         ("POST", ["cancel"]) => ApiRoute::Cancel(id),
+        ("GET", ["context"]) => ApiRoute::ShowContext(id),
+        ("POST", ["compact"]) => ApiRoute::Compact(id),
         _ => return None,
     })
 }
@@ -312,6 +320,16 @@ mod tests {
                 "POST",
                 "/api/v1/sessions/{id}/cancel",
                 ApiRoute::Cancel(id()),
+            ),
+            (
+                "GET",
+                "/api/v1/sessions/{id}/context",
+                ApiRoute::ShowContext(id()),
+            ),
+            (
+                "POST",
+                "/api/v1/sessions/{id}/compact",
+                ApiRoute::Compact(id()),
             ),
             (
                 "POST",

@@ -7,14 +7,14 @@ use crate::domain::event::{Attachment, Record, Usage};
 use crate::domain::ids::SessionId;
 use crate::domain::spec::AgentSpec;
 use crate::domain::transcript::{Role, ShownMessage};
-use crate::engine::Accepted;
 use crate::engine::sessions::view::{PendingApproval, SessionPage, SessionView, line_count};
+use crate::engine::{Accepted, ContextUse};
 use crate::http::problem::HttpProblem;
 use crate::http::turn::FinalMessage;
 use crate::wire::{
-    AgentBody, AgentListBody, ApprovalBody, BodyError, BrokenAgentBody, DecidedBody, MessageBody,
-    MessageListBody, NoticeBody, RecordPageBody, ReplyBody, SessionBody, SessionListBody,
-    StoredBody, WaitingBody,
+    AgentBody, AgentListBody, ApprovalBody, BodyError, BrokenAgentBody, ContextBody, DecidedBody,
+    MessageBody, MessageListBody, NoticeBody, RecordPageBody, ReplyBody, SessionBody,
+    SessionListBody, StoredBody, WaitingBody,
 };
 
 /// 404 for an agent, whatever it was called.
@@ -40,6 +40,7 @@ impl From<BodyError> for HttpProblem {
             | BodyError::NotText { .. }
             | BodyError::Blank(_)
             | BodyError::TooLong(_)
+            | BodyError::LongWish
             | BodyError::Control(_)
             | BodyError::NoChange
             | BodyError::NotACallId
@@ -140,6 +141,24 @@ pub fn agent_list<'a>(
     AgentListBody {
         agents: agents.collect(),
         broken,
+    }
+}
+
+/// What the next call of a session's model would take.
+pub fn context(used: ContextUse) -> ContextBody {
+    let ContextUse {
+        prompt,
+        tools,
+        summary,
+        history,
+        free,
+    } = used;
+    ContextBody {
+        prompt,
+        tools,
+        summary,
+        history,
+        free,
     }
 }
 

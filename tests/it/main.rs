@@ -51,6 +51,7 @@ mod secrets;
 mod shell_proof;
 mod skills;
 mod store;
+mod summaries;
 mod support;
 mod telegram;
 mod tickets;

@@ -18,6 +18,13 @@ pub(super) enum ChatCommand {
     Stop,
     /// The conversation is to end.
     Reset,
+    /// How much of the conversation does the model see?
+    Context,
+    /// The conversation is to be summarised.
+    Compact {
+        /// What the summary is to keep above all.
+        keep: Option<String>,
+    },
     /// A question is answered; `None` for an answer that there is not.
     Decide(Option<Decision>),
 }
@@ -31,6 +38,8 @@ impl ChatCommand {
             ChatCommand::Status => "/status",
             ChatCommand::Stop => "/stop",
             ChatCommand::Reset => "/reset",
+            ChatCommand::Context => "/context",
+            ChatCommand::Compact { .. } => "/compact",
             ChatCommand::Decide(Some(Decision::Deny)) => "/deny",
             ChatCommand::Decide(_) => "/approve",
         }
@@ -53,6 +62,8 @@ pub(super) const HELP: &str = "Write what you want, and I answer.\n\n\
     - `/status` says what I am doing\n\
     - `/stop` stops it\n\
     - `/reset` ends this conversation; your next message begins a new one\n\
+    - `/compact` has the older part of this conversation summarised; say behind it what is to be kept\n\
+    - `/context` says how much of it I have in view\n\
     - `/approve` and `/deny` answer my question, if you may decide\n\
     - `/help` shows this";
 
@@ -107,6 +118,10 @@ fn command(name: &str, rest: &str) -> Option<ChatCommand> {
         "status" => ChatCommand::Status,
         "stop" => ChatCommand::Stop,
         "reset" => ChatCommand::Reset,
+        "context" => ChatCommand::Context,
+        "compact" => ChatCommand::Compact {
+            keep: (!rest.is_empty()).then(|| rest.to_owned()),
+        },
         "approve" => ChatCommand::Decide(decision(rest)),
         "deny" => ChatCommand::Decide(Some(Decision::Deny)),
         _ => return None,

@@ -13,7 +13,7 @@ use crate::http::handlers::request::{ApiRequest, key_of};
 use crate::http::problem::HttpProblem;
 use crate::http::query::Query;
 use crate::http::wire;
-use crate::wire::{Change, NewSession, SessionListBody, TicketBody};
+use crate::wire::{Change, Compact, CompactingBody, NewSession, SessionListBody, TicketBody};
 
 const PAGE_DEFAULT: usize = 100;
 const PAGE_MAX: usize = 1000;
@@ -118,6 +118,24 @@ pub(super) fn change(
     let change = Change::parse(request.body())?;
     let session = context.sessions.change(id, change.title, change.model)?;
     Ok(Answer::json(200, &wire::whole_session(&session)))
+}
+
+/// What the next call of its model would take.
+pub(super) fn context(context: &ApiContext, id: &SessionId) -> Result<Answer, HttpProblem> {
+    let used = context.sessions.context(id)?;
+    Ok(Answer::json(200, &wire::context(used)))
+}
+
+/// Answers as soon as the wish is stored; what comes of it, the session's events tell.
+pub(super) fn compact(
+    context: &ApiContext,
+    id: &SessionId,
+    request: &dyn ApiRequest,
+    by: &Principal,
+) -> Result<Answer, HttpProblem> {
+    let Compact { keep } = Compact::parse(request.body())?;
+    let seq = context.sessions.compact(id, keep, by)?;
+    Ok(Answer::json(202, &CompactingBody { seq }))
 }
 
 pub(super) fn delete(

@@ -14,10 +14,10 @@ use crate::domain::time::Timestamp;
 use crate::http::answer::Answer;
 use crate::http::testing;
 use crate::wire::{
-    AdmittedBody, Approve, ApproveSender, CancelledBody, Change, ClearedBody, FileErrorBody,
-    GatewayAuthBody, GatewayBody, GatewayListBody, GatewayLogBody, NewSession, OutboxBody,
-    PairingBody, PairingListBody, ProblemBody, ReadinessBody, ReloadBody, RestartedBody, Say,
-    SetAsideBody, ShutdownBody, TicketBody, VersionBody, WaitingChatBody,
+    AdmittedBody, Approve, ApproveSender, CancelledBody, Change, ClearedBody, CompactingBody,
+    FileErrorBody, GatewayAuthBody, GatewayBody, GatewayListBody, GatewayLogBody, NewSession,
+    OutboxBody, PairingBody, PairingListBody, ProblemBody, ReadinessBody, ReloadBody,
+    RestartedBody, Say, SetAsideBody, ShutdownBody, TicketBody, VersionBody, WaitingChatBody,
 };
 
 #[test]
@@ -274,6 +274,14 @@ fn answers_about_turns() -> Vec<Row> {
         Row::answer::<DecidedBody>(&asks_again),
         Row::answer::<DecidedBody>(&DecidedBody::<&str>::Working { seq: Seq(3) }),
         Row::answer::<CancelledBody>(&CancelledBody { cancelled: true }),
+        Row::answer::<CompactingBody>(&CompactingBody { seq: Seq(3) }),
+        Row::answer::<ContextBody>(&context(ContextUse {
+            prompt: 1,
+            tools: 2,
+            summary: 3,
+            history: 4,
+            free: 5,
+        })),
     ]
 }
 
