@@ -24,6 +24,9 @@ struct SummaryTask {
     refused: bool,
 }
 
+/// Who answered a call, and what it has used.
+type SummaryAnswer = Result<(String, Option<Usage>), LlmError>;
+
 /// What came of it.
 enum SummaryEnd {
     Made(ContextSummary),
@@ -147,7 +150,7 @@ impl Worker<'_> {
                         estimated: true,
                         ..Usage::new(tokens_of_bytes(question_bytes), answer)
                     };
-                    self.session.parts.ledger.priced(label, usage)
+                    usage.priced(self.session.parts.ledger.price(label))
                 })
             };
             let error = match asked {
@@ -177,17 +180,13 @@ impl Worker<'_> {
     }
 
     /// One call; `None` when somebody ended it.
-    #[expect(
-        clippy::type_complexity,
-        reason = "it is asked for in one place, and taken apart there"
-    )]
     fn ask_summariser(
         &self,
         agent: &Agent,
         model: &mut dyn Model,
         question: String,
         sink: &mut SummarySink<'_, '_>,
-    ) -> Result<Option<Result<(String, Option<Usage>), LlmError>>, Leave> {
+    ) -> Result<Option<SummaryAnswer>, Leave> {
         let request = Request {
             system: SUMMARY_PROMPT.to_owned(),
             messages: vec![Message::User {
@@ -207,7 +206,8 @@ impl Worker<'_> {
         }
         Ok(Some(result.map(|reply| {
             let ledger = &self.session.parts.ledger;
-            let used = reply.usage.map(|usage| ledger.priced(&reply.model, usage));
+            let price = ledger.price(&reply.model);
+            let used = reply.usage.map(|usage| usage.priced(price));
             // Whatever tools it asks for: it was offered none.
             (reply.model, used)
         })))
