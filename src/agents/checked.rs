@@ -18,12 +18,13 @@ use crate::domain::access::{
 };
 use crate::domain::event::OnDisconnect;
 use crate::domain::ids::AgentName;
+use crate::domain::models;
 use crate::domain::prices::Cost;
 use crate::domain::secret::Secret;
 use crate::domain::spec::{
     API_VERSION, AgentSpec, BUILTIN_TOOLS, KIND, LimitsSpec, McpServer, MemoryScope, MemorySpec,
-    Prompts, Provider, REPLY_BYTES_RANGE, SessionSpec, ToolEffect, ToolRef, ToolResultSpec,
-    ToolsCwd, Truncation, is_tool_name,
+    ModelChoice, Prompts, Provider, REPLY_BYTES_RANGE, SessionSpec, ToolEffect, ToolRef,
+    ToolResultSpec, ToolsCwd, Truncation, is_tool_name,
 };
 use crate::domain::time;
 use crate::domain::trust::Kind;
@@ -78,7 +79,8 @@ pub(super) fn agent(
     };
     let access = access(or_default(raw.access), report);
     let skills_dir = skills_dir(raw.skills_dir, folder, report);
-    let session = session(or_default(raw.session), report);
+    let main = model.as_ref().map(|model| &model.main);
+    let session = session(*or_default(raw.session), main, providers, report);
     let memory = memory(raw.memory, &access, report);
     let limits = limits(raw.limits, report);
     let tools = tools(or_default(raw.tools), files, report);
@@ -232,7 +234,13 @@ fn skills_dir(found: Option<At<String>>, folder: &Path, report: &mut Report) -> 
     skills_dir
 }
 
-fn session(raw: raw::Session, report: &mut Report) -> SessionSpec {
+fn session(
+    raw: raw::Session,
+    main: Option<&ModelChoice>,
+    providers: &[Provider],
+    report: &mut Report,
+) -> SessionSpec {
+    const SWITCH: &[(&str, bool)] = &[("on", true), ("off", false)];
     const DISCONNECT: &[(&str, OnDisconnect)] = &[
         ("pause", OnDisconnect::Pause),
         ("continue", OnDisconnect::Continue),
@@ -252,9 +260,18 @@ fn session(raw: raw::Session, report: &mut Report) -> SessionSpec {
         llm_timeout: timeout.map_or(usual.llm_timeout, Duration::from_secs),
         ttl_hours: report.within(raw.ttl_hours, 0..=HOURS_MAX),
         approval_timeout: duration(raw.approval_timeout, report),
-        max_history_tokens: max_history_tokens.unwrap_or(usual.max_history_tokens),
+        max_history_tokens: max_history_tokens
+            .unwrap_or_else(|| models::usual_history_tokens(main.and_then(known_window))),
         tool_results: tool_results(context, report),
+        summary: report.choice_or(raw.summary, SWITCH, usual.summary),
+        summary_model: model::summary_model(raw.summary_model, main, providers, report),
     }
+}
+
+/// What a model takes, as far as its file or its name tells.
+fn known_window(model: &ModelChoice) -> Option<u64> {
+    let told = model.settings.max_input_tokens;
+    told.or_else(|| models::known_context_tokens(&model.name))
 }
 
 /// A time as a number with its unit.

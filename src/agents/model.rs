@@ -45,17 +45,11 @@ pub(super) fn model(
     report: &mut Report,
 ) -> Option<ModelSpec> {
     let (at, raw) = report.require(spec, "model", found)?.split();
-    let known: Vec<Provider> = KNOWN.iter().map(Known::provider).collect();
-    let providers: Vec<(&str, &Provider)> = known
-        .iter()
-        .chain(providers)
-        .map(|one| (one.as_str(), one))
-        .collect();
     let fallbacks = or_default(raw.fallbacks).into_iter();
-    let main = choice(&at, raw.main, &providers, report);
+    let main = choice(&at, raw.main, providers, report);
     let fallbacks = fallbacks.filter_map(|fallback| {
         let (at, raw) = fallback.split();
-        choice(&at, raw, &providers, report)
+        choice(&at, raw, providers, report)
     });
     let mut fallbacks: Vec<ModelChoice> = fallbacks.collect();
     let main = main?;
@@ -66,15 +60,47 @@ pub(super) fn model(
     Some(ModelSpec { main, fallbacks })
 }
 
+/// Checks `spec.session.summary_model`. At the provider of the agent's `main` model it is asked where that one is.
+pub(super) fn summary_model(
+    found: Option<At<raw::SummaryModel>>,
+    main: Option<&ModelChoice>,
+    providers: &[Provider],
+    report: &mut Report,
+) -> Option<Box<ModelChoice>> {
+    let (at, raw) = found?.split();
+    let provider = provider(&at, raw.provider, providers, report);
+    let name = report.require(&at, "name", raw.name);
+    if let Some(name) = &name {
+        not_empty(name, report);
+    }
+    let mut choice = Box::new(ModelChoice::new(provider?, name?.value));
+    if let Some(main) = main.filter(|main| main.provider == choice.provider) {
+        choice.base_url.clone_from(&main.base_url);
+        choice.settings.headers.clone_from(&main.settings.headers);
+    }
+    Some(choice)
+}
+
+fn provider(
+    at: &At<()>,
+    found: Option<At<String>>,
+    described: &[Provider],
+    report: &mut Report,
+) -> Option<Provider> {
+    let known: Vec<Provider> = KNOWN.iter().map(Known::provider).collect();
+    let all = known.iter().chain(described);
+    let all: Vec<(&str, &Provider)> = all.map(|one| (one.as_str(), one)).collect();
+    let word = report.require(at, "provider", found)?;
+    report.choice(&word, &all).cloned()
+}
+
 fn choice(
     at: &At<()>,
     raw: raw::OneModel,
-    providers: &[(&str, &Provider)],
+    providers: &[Provider],
     report: &mut Report,
 ) -> Option<ModelChoice> {
-    let provider = report
-        .require(at, "provider", raw.provider)
-        .and_then(|word| report.choice(&word, providers));
+    let provider = provider(at, raw.provider, providers, report);
     let name = report.require(at, "name", raw.name);
     if let Some(url) = &raw.base_url
         && (!text::is_http_url(&url.value) || Origin::of(&url.value).is_none())
@@ -116,7 +142,7 @@ fn choice(
         }),
     };
     Some(ModelChoice {
-        provider: provider?.clone(),
+        provider: provider?,
         name: name?.value,
         base_url: plain(raw.base_url),
         settings,

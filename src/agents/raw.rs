@@ -35,7 +35,7 @@ section! {
         "soul" => soul: String,
         "system_prompt" => system_prompt: String,
         "instructions" => instructions: String,
-        "session" => session: Session,
+        "session" => session: Box<Session>,
         "memory" => memory: Memory,
         "limits" => limits: Limits,
         "tools" => tools: Vec<At<Tool>>,
@@ -96,6 +96,16 @@ section! {
         "approval_timeout" => approval_timeout: String,
         "compaction" => compaction: Anything,
         "context" => context: Context,
+        "summary" => summary: String,
+        "summary_model" => summary_model: SummaryModel,
+    }
+}
+
+section! {
+    /// `spec.session.summary_model`.
+    plain section SummaryModel {
+        "provider" => provider: String,
+        "name" => name: String,
     }
 }
 

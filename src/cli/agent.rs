@@ -114,5 +114,9 @@ fn shown_prompt(prompt: &SentPrompt) -> String {
         rows.push(vec![name, part.tokens.to_string()]);
     }
     rows.push(vec!["all".to_owned(), prompt.tokens.to_string()]);
+    if let Some(text) = prompt.summary {
+        let head = "sent instead of all that, where a long conversation is summarised";
+        shown.push_str(&format!("--- {head} ---\n{text}\n\n"));
+    }
     shown + &table(&["PART", "TOKENS"], &rows)
 }

@@ -25,10 +25,10 @@ use crate::domain::search::FoundMessage;
 use crate::domain::time::Timestamp;
 use crate::wire::{
     self, AdmittedBody, AgentListBody, ApprovalBody, Approve, ApproveSender, CancelledBody,
-    ClearedBody, DecidedBody, GatewayListBody, GatewayLogBody, GrantBody, GrantListBody,
-    MessageBody, MessageListBody, NewSession, OutboxBody, PairingListBody, ProblemBody,
-    ReadinessBody, RecordPageBody, ReloadBody, RestartedBody, Say, SearchBody, SessionBody,
-    SessionListBody, VersionBody,
+    ClearedBody, Compact, ContextBody, DecidedBody, GatewayListBody, GatewayLogBody, GrantBody,
+    GrantListBody, MessageBody, MessageListBody, NewSession, OutboxBody, PairingListBody,
+    ProblemBody, ReadinessBody, RecordPageBody, ReloadBody, RestartedBody, Say, SearchBody,
+    SessionBody, SessionListBody, VersionBody,
 };
 
 /// What a loopback server answers within, unless a turn has to end first.
@@ -360,6 +360,30 @@ impl ApiClient {
             checked(self.send(&target, Method::POST, &path, Some(NO_FIELDS.to_owned()))?)?;
         let answer: CancelledBody = parsed(response)?;
         Ok(answer.cancelled)
+    }
+
+    /// Has the conversation summarised; what comes of it, the session's events tell.
+    pub fn compact(
+        &self,
+        cancel: &CancelHandle,
+        id: &SessionId,
+        keep: Option<&str>,
+    ) -> Result<(), ClientError> {
+        let target = self.cancellable(cancel, Some(CALL_LIMIT))?;
+        let path = session_path(id, "/compact");
+        checked(self.send(&target, Method::POST, &path, Some(json(&Compact { keep })))?)?;
+        Ok(())
+    }
+
+    /// What the next call of the session's model would take.
+    pub fn context(
+        &self,
+        cancel: &CancelHandle,
+        id: &SessionId,
+    ) -> Result<ContextBody, ClientError> {
+        let target = self.cancellable(cancel, Some(CALL_LIMIT))?;
+        let path = session_path(id, "/context");
+        parsed(checked(self.send(&target, Method::GET, &path, None)?)?)
     }
 
     /// Answers an approval and waits until its turn ends or asks again; returns how it went on.

@@ -347,6 +347,7 @@ fn agent_checks(
 /// Models whose replies do not count for the limit of an agent's cost.
 fn price_checks(subject: &str, spec: &AgentSpec, prices: &Prices) -> Vec<Check> {
     let models = std::iter::once(&spec.model.main).chain(&spec.model.fallbacks);
+    let models = models.chain(spec.session.summary_model.as_deref());
     let models = models.filter(|_| spec.limits.cost_per_day.is_some());
     let asked = models.filter(|choice| choice.provider != Provider::ECHO);
     let labels = asked.map(ModelChoice::label);
@@ -371,10 +372,22 @@ fn key_checks(subject: &str, spec: &AgentSpec, providers: &ProviderSettings) -> 
         let message = format!("the fallback {label} cannot be asked: {why}");
         Some(Check::warning(subject, message))
     });
+    let summary = spec.session.summary_model.as_deref();
+    let summaries = summary.and_then(|choice| {
+        let why = providers.obstacle(choice)?;
+        let label = choice.label();
+        let message = format!("{label}, which is to write summaries, cannot be asked: {why}");
+        Some(Check::warning(subject, message))
+    });
     let withheld = std::iter::once(&model.main)
         .chain(&model.fallbacks)
+        .chain(summary)
         .filter_map(|choice| Some(Check::warning(subject, providers.withheld(choice)?)));
-    main.into_iter().chain(fallbacks).chain(withheld).collect()
+    main.into_iter()
+        .chain(fallbacks)
+        .chain(summaries)
+        .chain(withheld)
+        .collect()
 }
 
 // --- tools ---

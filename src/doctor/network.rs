@@ -58,7 +58,9 @@ fn places(agents: &[Arc<AgentSpec>]) -> Vec<AskedPlace<'_>> {
     let mut places: BTreeMap<(&Provider, Option<&str>), AskedPlace<'_>> = BTreeMap::new();
     for agent in agents {
         let main = std::iter::once((&agent.model.main, true));
-        let others = agent.model.fallbacks.iter().map(|choice| (choice, false));
+        let others = agent.model.fallbacks.iter();
+        let others = others.chain(agent.session.summary_model.as_deref());
+        let others = others.map(|choice| (choice, false));
         for (choice, is_main) in main.chain(others) {
             let key = (&choice.provider, choice.base_url.as_deref());
             let place = places

@@ -34,6 +34,12 @@ words! {
         Fallback = "fallback",
         /// The provider found the conversation too long: from here on less of it goes to the model.
         ContextTruncated = "context_truncated",
+        /// The older part of the conversation is being summarised: the answer comes after that.
+        Summarising = "summarising",
+        /// From here on a summary of the older part of the conversation goes to the model in its place.
+        Summarised = "context_summarised",
+        /// A summary that somebody asked for was not made, and nothing has changed.
+        NotSummarised = "not_summarised",
         /// The reply reached the limit of its bytes, and was ended there.
         ReplyTooLong = "reply_too_long",
         /// A reply broke off, and is gone on with.

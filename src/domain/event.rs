@@ -130,6 +130,12 @@ impl From<AssistantResponse> for Event {
     }
 }
 
+impl From<ContextSummary> for Event {
+    fn from(summary: ContextSummary) -> Event {
+        Event::ContextSummary(Arc::new(summary))
+    }
+}
+
 /// The code of the [`Event::Error`] that says: the provider found the conversation too long, and
 /// from here on less of it goes to the model.
 pub const CONTEXT_TRUNCATED: &str = NoticeCode::ContextTruncated.as_str();
@@ -295,6 +301,18 @@ pub enum Event {
         #[serde(flatten)]
         cause: SaidBy,
     },
+    /// What came of summarising the older part of the conversation. Shared with the state, which shows it to
+    /// the model in that part's place.
+    ContextSummary(Arc<ContextSummary>),
+    /// Somebody wants the conversation summarised without waiting for its limit.
+    CompactRequested {
+        /// What the summary is to keep above all.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        keep: Option<String>,
+        /// Who wants it; nobody for the server's owner.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
+    },
     /// Something recoverable that a reader should see.
     Error {
         /// A stable word for programs.
@@ -369,6 +387,7 @@ impl Event {
                 command, commands, ..
             } => command.len() + commands.iter().map(String::len).sum::<usize>(),
             Event::SilentMessage { content, .. } => content.len(),
+            Event::ContextSummary(summary) => summary.text.as_ref().map_or(0, String::len),
             _ => 0,
         }
     }
@@ -387,6 +406,27 @@ pub struct SessionGrant {
     pub by: Option<String>,
     /// The seal over the session, the event's number and all of this.
     pub mac: String,
+}
+
+/// A summary of the older part of a conversation, or why there is none.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct ContextSummary {
+    /// The last event that it stands for; 0 where nothing is left out for want of it.
+    pub upto_seq: Seq,
+    /// The summary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// Why there is none: what it was to stand for is left out then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// The model that was asked, as `provider/name`.
+    pub model: String,
+    /// The sum over its calls, as the provider counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+    /// The provider had found the conversation too long.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub refused: bool,
 }
 
 /// The first event of a session.

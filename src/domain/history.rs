@@ -2,20 +2,26 @@
 //!
 //! Pure: the same events give the same history, whether they are folded live or at replay. It is
 //! made less in steps, so that between two of them the prompt's beginning stays the same and the
-//! provider's cache holds: over the limit, results of tools are masked and whole turns given up
-//! until 60 % are left.
+//! provider's cache holds: over the limit, a summary takes the place of the older part, or results of
+//! tools are masked and whole turns given up, until 60 % are left.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::mem;
+use std::ops::Range;
 use std::sync::Arc;
 
-use crate::domain::event::{AssistantResponse, FinishReason, ToolOutput, Usage, UserMessage};
+use crate::domain::context_summary::{self, KEPT_MESSAGES, Stretch, SummaryInput};
+use crate::domain::event::{
+    AssistantResponse, ContextSummary, FinishReason, ToolOutput, Usage, UserMessage,
+};
 use crate::domain::files;
 use crate::domain::ids::{CallId, Seq};
 use crate::domain::message::{Message, Reply, Words, is_blank};
-use crate::domain::window::{self, Budget, Limits, Marks, tokens_of_bytes};
+use crate::domain::window::{self, Budget, Limits, Marks, ToldTokens, tokens_of_bytes};
 
+/// A summary of less than this part of the window is not worth a call.
+const LEAST_SHARE: u64 = 20;
 /// More than so much that was appended to a result is cut like the rest of it.
 const APPENDED_BYTES_MAX: usize = 16 << 10;
 
@@ -72,6 +78,46 @@ impl Entry {
         tokens_of_bytes(bytes + FRAME_BYTES) + files_tokens
     }
 
+    /// It in the record that a summary is written from. Further lines are set in, so that no line begins like
+    /// that of another.
+    fn recorded(&self, marks: &Marks) -> String {
+        match self {
+            Entry::User(message) => {
+                let name = message.sender_name.as_deref();
+                let who = name.map_or(String::new(), |name| format!(" {}", set_in(name)));
+                let said = files::told_beside(&message.content, &message.attachments);
+                format!("[user{who}] {}\n", set_in(&said))
+            }
+            Entry::Assistant(reply) => {
+                let mut text = String::new();
+                if !is_blank(&reply.content) {
+                    text.push_str(&format!("[assistant] {}\n", set_in(&reply.content)));
+                }
+                for call in &reply.tool_calls {
+                    let (tool, arguments) = (set_in(&call.tool_name), set_in(&call.arguments));
+                    text.push_str(&format!("[call of {tool}] {arguments}\n"));
+                }
+                text
+            }
+            Entry::Tool {
+                seq,
+                tool_name,
+                output,
+                bytes,
+                ..
+            } => {
+                let content = if marks.hides(*seq) {
+                    window::masked(tool_name, &output.content, *bytes)
+                } else {
+                    Cow::Borrowed(&*output.content)
+                };
+                let verb = if output.success { "result" } else { "failure" };
+                let tool = set_in(tool_name);
+                format!("[{verb} of {tool}] {}\n", set_in(&content))
+            }
+        }
+    }
+
     fn result_seq(&self) -> Option<Seq> {
         match self {
             Entry::Tool { seq, .. } => Some(*seq),
@@ -91,15 +137,25 @@ pub(super) fn tokens_of<'m>(
         .sum()
 }
 
+/// An entry, and the event with which it came into the conversation: these rise, where a message's own
+/// number may be smaller than that of what stands before it.
+#[derive(Debug, Clone, PartialEq)]
+struct Told {
+    seq: Seq,
+    entry: Entry,
+}
+
 /// The turns of a window, oldest first; the last may be unfinished.
 #[derive(Debug, Clone, PartialEq)]
 pub struct History {
-    entries: VecDeque<Entry>,
+    /// What stands for all that came before.
+    summary: Option<Arc<ContextSummary>>,
+    entries: VecDeque<Told>,
     /// The finished turns among `entries`, in order.
     turns: VecDeque<TurnEntries>,
     /// What came since the last finished turn.
     open: TurnEntries,
-    /// Tokens of all entries as the model is shown them.
+    /// Tokens of the summary and of all entries, as the model is shown them.
     tokens: u64,
     limits: Limits,
     marks: Marks,
@@ -138,6 +194,7 @@ impl History {
     /// An empty history within `limits` that begins with event `first_seq`.
     pub fn new(limits: Limits, first_seq: Seq, marks: Marks) -> History {
         History {
+            summary: None,
             entries: VecDeque::new(),
             turns: VecDeque::new(),
             open: TurnEntries::starting_at(first_seq),
@@ -179,7 +236,7 @@ impl History {
 
     /// Oldest first. Masked results are whole here, and masked when messages are made of them.
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.iter()
+        self.entries.iter().map(|told| &told.entry)
     }
 
     /// An estimate of its tokens.
@@ -187,10 +244,26 @@ impl History {
         self.tokens
     }
 
-    pub(super) fn push(&mut self, entry: Entry) {
+    /// Adds what event `seq` brings into the conversation.
+    pub(super) fn push(&mut self, seq: Seq, entry: Entry) {
         self.tokens += entry.tokens(&self.marks, &self.limits);
         self.open.entries += 1;
-        self.entries.push_back(entry);
+        self.entries.push_back(Told { seq, entry });
+    }
+
+    /// What came before event `from` is known otherwise: a replay begins here to remember.
+    pub(super) fn begin_at(&mut self, from: Seq) {
+        if self.turns.is_empty() && self.open.entries == 0 {
+            self.open.first_seq = from;
+        }
+    }
+
+    /// Takes the summary that a replay reads beside its window.
+    pub(super) fn recall(&mut self, seq: Seq, summary: &Arc<ContextSummary>) {
+        if self.marks.summary_seq == Some(seq) && summary.text.is_some() {
+            self.summary = Some(Arc::clone(summary));
+            self.tokens = self.tokens_with(&self.marks);
+        }
     }
 
     /// Adds a result, as much of it as a model is ever shown: of what was not appended to it.
@@ -208,16 +281,19 @@ impl History {
         };
         let bytes_max = self.limits.result_bytes_max();
         let how = self.limits.tool_results.truncation;
-        self.push(Entry::Tool {
+        self.push(
             seq,
-            call_id,
-            tool_name,
-            output: ToolOutput {
-                success: output.success,
-                content: window::truncated(said, bytes_max, how).into_owned() + appended,
+            Entry::Tool {
+                seq,
+                call_id,
+                tool_name,
+                output: ToolOutput {
+                    success: output.success,
+                    content: window::truncated(said, bytes_max, how).into_owned() + appended,
+                },
+                bytes: output.content.len(),
             },
-            bytes: output.content.len(),
-        });
+        );
     }
 
     /// Ends the open turn; the next begins with event `next_seq`. `is_settled` says that no message waits
@@ -267,14 +343,14 @@ impl History {
     /// Has no model be shown the files of its messages any more: of those since the last reply, or of all. Whether
     /// there were any.
     pub(super) fn withhold_files(&mut self, which: WhichFiles) -> bool {
-        let is_reply = |entry: &Entry| matches!(entry, Entry::Assistant(_));
+        let is_reply = |told: &Told| matches!(told.entry, Entry::Assistant(_));
         let from = match which {
             WhichFiles::Unanswered => self.entries.iter().rposition(is_reply).unwrap_or(0),
             WhichFiles::All => 0,
         };
         let mut are_any = false;
-        for entry in self.entries.range_mut(from..) {
-            if let Entry::User(message) = entry {
+        for told in self.entries.range_mut(from..) {
+            if let Entry::User(message) = &mut told.entry {
                 are_any |= files::withhold(message);
             }
         }
@@ -288,8 +364,189 @@ impl History {
         let budget = self.limits.budget(model, &self.marks);
         let tokens = self.tokens + waiting;
         let is_noisy = tokens > budget.aim && tokens > self.marks.quiet_tokens;
-        if is_noisy || tokens > budget.most {
+        // What can be summarised is, before the model is asked again.
+        let is_too_much = (is_noisy && !self.limits.summarises) || tokens > budget.most;
+        if is_too_much && self.summary_due(waiting, model).is_none() {
             self.step(budget, waiting, tokens > budget.most);
+        }
+    }
+
+    /// How many entries a summary is to stand for, as there are too many for the session's model with
+    /// `waiting` tokens of messages; `None` while there are not.
+    pub(super) fn summary_due(&self, waiting: u64, model: Option<&str>) -> Option<usize> {
+        let budget = self.limits.budget(model, &self.marks);
+        let tokens = self.tokens + waiting;
+        let is_due = self.limits.summarises
+            && tokens > budget.aim
+            && tokens > self.marks.summary_from_tokens;
+        let room = (budget.aim / 5 * 3).saturating_sub(waiting);
+        let (count, cut) = self.summarisable(room).filter(|_| is_due)?;
+        // Less is not worth a call.
+        (cut >= budget.aim / LEAST_SHARE).then_some(count)
+    }
+
+    /// How many entries a summary may stand for so that `room` tokens are left, and theirs. The newest messages
+    /// stay, and so does each call with its results.
+    pub(super) fn summarisable(&self, room: u64) -> Option<(usize, u64)> {
+        let len = self.entries.len();
+        // Of the messages from each entry on; the summary and a person's message behind it are one.
+        let mut messages = vec![0; len + 1];
+        for at in (0..len).rev() {
+            messages[at] = messages[at + 1] + usize::from(self.begins_message(at));
+        }
+        let joins = |at: usize| usize::from(matches!(self.entries[at].entry, Entry::User(_)));
+        let mut left = self.entries_tokens(0..len, &self.marks);
+        let mut cut = 0;
+        let mut found = None;
+        for at in 1..len {
+            let tokens = self.entries_tokens(at - 1..at, &self.marks);
+            left -= tokens;
+            cut += tokens;
+            if messages[at] < KEPT_MESSAGES + joins(at) {
+                break;
+            }
+            if self.is_border(at) {
+                found = Some((at, cut));
+                if left <= room {
+                    break;
+                }
+            }
+        }
+        found
+    }
+
+    /// Not a part of the message before it, as providers want roles to alternate.
+    fn begins_message(&self, at: usize) -> bool {
+        let before = at.checked_sub(1).map(|at| &self.entries[at].entry);
+        !matches!(
+            (before, &self.entries[at].entry),
+            (Some(Entry::User(_)), Entry::User(_))
+                | (Some(Entry::Assistant(_)), Entry::Assistant(_))
+        )
+    }
+
+    /// The conversation may be cut before this entry.
+    fn is_border(&self, at: usize) -> bool {
+        let (last, next) = (&self.entries[at - 1], &self.entries[at]);
+        let is_whole = match &last.entry {
+            Entry::Assistant(reply) => reply.finish_reason != FinishReason::Interrupted,
+            Entry::User(_) | Entry::Tool { .. } => true,
+        };
+        is_whole && last.seq != next.seq && !matches!(next.entry, Entry::Tool { .. })
+    }
+
+    /// What a summary of the first `count` entries is written from.
+    pub(super) fn summary_input(&self, count: usize) -> SummaryInput {
+        let mut stretches: Vec<Stretch> = Vec::new();
+        let mut is_new = true;
+        for at in 0..count.min(self.entries.len()) {
+            let told = &self.entries[at];
+            let tokens = self.entries_tokens(at..at + 1, &self.marks);
+            let text = told.entry.recorded(&self.marks);
+            match stretches.last_mut().filter(|_| !is_new) {
+                Some(last) => {
+                    last.upto_seq = told.seq;
+                    last.text.push_str(&text);
+                    last.tokens += tokens;
+                }
+                None => stretches.push(Stretch {
+                    upto_seq: told.seq,
+                    text,
+                    tokens,
+                }),
+            }
+            is_new = at + 1 < self.entries.len() && self.is_border(at + 1);
+        }
+        SummaryInput {
+            before: self.summary_text().map(str::to_owned),
+            stretches,
+        }
+    }
+
+    fn summary_text(&self) -> Option<&str> {
+        self.summary.as_ref()?.text.as_deref()
+    }
+
+    /// What the summary takes in a prompt.
+    pub(super) fn summary_tokens(&self) -> u64 {
+        let text = self.summary_text();
+        text.map_or(0, |text| {
+            tokens_of_bytes(context_summary::shown(text).len() + 16)
+        })
+    }
+
+    /// What of it goes to a model, with `waiting` tokens of messages.
+    pub(super) fn told(&self, waiting: u64, model: Option<&str>) -> ToldTokens {
+        let budget = self.limits.budget(model, &self.marks);
+        let tokens = self.tokens + waiting;
+        let summary = self.summary_tokens();
+        ToldTokens {
+            summary,
+            history: tokens - summary,
+            free: budget.aim.saturating_sub(tokens),
+            percent: self.marks.percent,
+        }
+    }
+
+    /// Puts the summary of event `seq` in the place of what it stands for; without one, makes the history less
+    /// as it is made without summaries.
+    pub(super) fn summarised(
+        &mut self,
+        seq: Seq,
+        summary: &Arc<ContextSummary>,
+        waiting: u64,
+        model: Option<&str>,
+    ) {
+        if summary.upto_seq == Seq::ZERO {
+            return;
+        }
+        if summary.refused {
+            self.marks.lower_ceiling(self.tokens + waiting);
+        }
+        let budget = self.limits.budget(model, &self.marks);
+        if summary.text.is_some() {
+            let stands_for = self
+                .entries
+                .partition_point(|told| told.seq <= summary.upto_seq);
+            let ends = |at: usize| at == self.entries.len() || self.is_border(at);
+            let count = (1..=stands_for).rfind(|at| ends(*at)).unwrap_or(0);
+            if count == 0 {
+                return;
+            }
+            self.cut(count);
+            self.summary = Some(Arc::clone(summary));
+            self.marks.summary_seq = Some(seq);
+            self.marks.summary_from_tokens = 0;
+            self.forget_masks();
+            self.tokens = self.tokens_with(&self.marks);
+            self.marks.quiet_tokens = 0;
+        } else {
+            let tokens = self.tokens + waiting;
+            self.step(budget, waiting, tokens > budget.most || summary.refused);
+            self.marks.summary_from_tokens = self.tokens + waiting + budget.aim / 5;
+        }
+    }
+
+    /// Forgets the first `count` entries.
+    fn cut(&mut self, count: usize) {
+        let Some(last) = count.checked_sub(1).and_then(|at| self.entries.get(at)) else {
+            return;
+        };
+        let from = last.seq.next();
+        self.entries.drain(..count);
+        let mut left = count;
+        while let Some(turn) = self.turns.front_mut().filter(|_| left > 0) {
+            if turn.entries > left {
+                turn.entries -= left;
+                turn.first_seq = from;
+                return;
+            }
+            left -= turn.entries;
+            self.turns.pop_front();
+        }
+        if left > 0 {
+            self.open.entries -= left;
+            self.open.first_seq = from;
         }
     }
 
@@ -316,17 +573,22 @@ impl History {
             let is_all = self.open.entries == 0 && waiting == 0;
             self.drop_turns(room(budget.most), usize::from(is_all));
         }
+        self.forget_masks();
+        self.marks.quiet_tokens = self.tokens + waiting + budget.aim / 5 * 2;
+    }
+
+    /// Forgets masks of what is not there any more.
+    fn forget_masks(&mut self) {
         if self.marks.masked_before <= self.first_seq() {
             self.marks.masked_from = Seq::ZERO;
             self.marks.masked_before = Seq::ZERO;
         }
-        self.marks.quiet_tokens = self.tokens + waiting + budget.aim / 5 * 2;
     }
 
     /// Masks results, oldest first, until no more than `room` tokens are left; but not the `first`
     /// and the `last` of them.
     fn mask(&mut self, room: u64, first: usize, last: usize) {
-        let results: Vec<Seq> = self.entries.iter().filter_map(Entry::result_seq).collect();
+        let results: Vec<Seq> = self.entries().filter_map(Entry::result_seq).collect();
         let end = results.len().saturating_sub(last);
         let Some(candidates) = results.get(first..end) else {
             return;
@@ -348,16 +610,19 @@ impl History {
     }
 
     fn tokens_with(&self, marks: &Marks) -> u64 {
-        let limits = &self.limits;
-        self.entries
-            .iter()
-            .map(|one| one.tokens(marks, limits))
+        self.summary_tokens() + self.entries_tokens(0..self.entries.len(), marks)
+    }
+
+    fn entries_tokens(&self, which: Range<usize>, marks: &Marks) -> u64 {
+        let entries = self.entries.range(which);
+        entries
+            .map(|told| told.entry.tokens(marks, &self.limits))
             .sum()
     }
 
     /// How many results came after the last reply.
     fn unseen_results(&self) -> usize {
-        let latest = self.entries.iter().rev();
+        let latest = self.entries.iter().rev().map(|told| &told.entry);
         latest
             .take_while(|entry| !matches!(entry, Entry::Assistant(_)))
             .filter(|entry| entry.result_seq().is_some())
@@ -374,7 +639,7 @@ impl History {
             let (marks, limits) = (&self.marks, &self.limits);
             let dropped = self.entries.drain(..oldest.entries);
             self.tokens -= dropped
-                .map(|entry| entry.tokens(marks, limits))
+                .map(|told| told.entry.tokens(marks, limits))
                 .sum::<u64>();
         }
     }
@@ -405,8 +670,8 @@ pub struct Conversation {
 /// The beginning of a conversation that stays as it is.
 #[derive(Debug, Clone, PartialEq)]
 struct FinishedPart {
-    /// Which window: where it begins, and what is masked.
-    window: (Seq, Seq, Seq),
+    /// Which window: where it begins, what is masked, and what stands for the rest.
+    window: (Seq, Seq, Seq, Option<Seq>),
     entries: usize,
     messages: usize,
     /// The last of the messages, as the first that follows may be joined to it.
@@ -442,30 +707,48 @@ impl History {
     /// part](Conversation::finished_part) of one before.
     pub(super) fn conversation(&self, unseen: &[Entry], before: Conversation) -> Conversation {
         let marks = &self.marks;
-        let window = (self.first_seq(), marks.masked_from, marks.masked_before);
+        let window = (
+            self.first_seq(),
+            marks.masked_from,
+            marks.masked_before,
+            marks.summary_seq,
+        );
         let finished = self.entries.len() - self.open.entries;
         let (messages, made) = match before.finished {
             Some(part) if part.window == window && part.entries <= finished => {
                 (before.messages, part.entries)
             }
-            Some(_) | None => (Vec::with_capacity(self.entries.len() + unseen.len()), 0),
+            Some(_) | None => {
+                let mut messages = Vec::with_capacity(self.entries.len() + unseen.len() + 1);
+                messages.extend(self.summary_text().map(summary_message));
+                (messages, 0)
+            }
         };
         let mut builder = Builder::after(messages);
         let ended = self.entries.range(made..finished);
-        ended.for_each(|entry| builder.add(entry, marks));
+        ended.for_each(|told| builder.add(&told.entry, marks));
         let part = builder.open_calls.is_empty().then(|| FinishedPart {
             window,
             entries: finished,
             messages: builder.messages.len(),
             last: builder.messages.last().cloned(),
         });
-        let open = self.entries.range(finished..).chain(unseen);
+        let open = self.entries.range(finished..).map(|told| &told.entry);
+        let open = open.chain(unseen);
         open.for_each(|entry| builder.add(entry, marks));
         builder.settle();
         Conversation {
             messages: builder.messages,
             finished: part,
         }
+    }
+}
+
+/// A summary as a message: a person's, as a conversation begins with one.
+fn summary_message(text: &str) -> Message {
+    Message::User {
+        text: Words::Made(context_summary::shown(text)),
+        attachments: Vec::new(),
     }
 }
 

@@ -4,6 +4,7 @@
 pub mod access;
 pub mod chat;
 pub mod code;
+pub mod context_summary;
 pub mod event;
 pub mod familiar;
 pub mod files;

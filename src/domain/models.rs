@@ -65,6 +65,18 @@ const WINDOWS: &[(&str, u64)] = &[
     ("phi", 16_384),
 ];
 
+/// How much of a conversation goes to a model at least, where no file says it …
+pub const HISTORY_TOKENS_MIN: u64 = 20_000;
+/// … and at most: more is slower and dearer, and models find less in it.
+const HISTORY_TOKENS_MAX: u64 = 64_000;
+
+/// How much of a conversation goes to a model where no file says it: a quarter of what it takes. Of one that is
+/// not known, the least.
+pub fn usual_history_tokens(context_tokens: Option<u64>) -> u64 {
+    let quarter = context_tokens.unwrap_or_default() / 4;
+    quarter.clamp(HISTORY_TOKENS_MIN, HISTORY_TOKENS_MAX)
+}
+
 /// How many tokens the model of that name takes, its answer included: for one that nobody knows, a
 /// guess.
 pub fn context_tokens(name: &str) -> u64 {

@@ -412,7 +412,7 @@ impl Skill {
 }
 
 /// How an agent's sessions behave.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct SessionSpec {
     /// A turn without clients goes on, or waits for one.
     pub on_disconnect: OnDisconnect,
@@ -430,6 +430,10 @@ pub struct SessionSpec {
     pub max_history_tokens: u64,
     /// How much of a tool's result goes to the model.
     pub tool_results: ToolResultSpec,
+    /// What is too much for that is summarised, and not left out.
+    pub summary: bool,
+    /// Who writes summaries; without one the agent's model.
+    pub summary_model: Option<Box<ModelChoice>>,
 }
 
 impl SessionSpec {
@@ -442,6 +446,10 @@ impl SessionSpec {
             "ttl_hours": self.ttl_hours,
             "approval_timeout_seconds": self.approval_timeout.map(|time| time.as_secs()),
             "context": { "max_history_tokens": self.max_history_tokens },
+            "summary": (!self.summary).then_some("off"),
+            "summary_model": self.summary_model.as_ref().map(|one| {
+                json!({"provider": one.provider, "name": one.name})
+            }),
         })
     }
 }
@@ -500,8 +508,10 @@ impl Default for SessionSpec {
             llm_timeout: Duration::from_secs(300),
             ttl_hours: None,
             approval_timeout: None,
-            max_history_tokens: 20_000,
+            max_history_tokens: models::HISTORY_TOKENS_MIN,
             tool_results: ToolResultSpec::default(),
+            summary: true,
+            summary_model: None,
         }
     }
 }

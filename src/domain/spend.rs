@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::domain::event::{AssistantResponse, Event, Record, Trigger, Usage};
+use crate::domain::event::{AssistantResponse, ContextSummary, Event, Record, Trigger, Usage};
 use crate::domain::prices::{Cost, Prices};
 use crate::domain::spec::LimitsSpec;
 use crate::domain::time::Timestamp;
@@ -77,6 +77,15 @@ impl Tally {
             self.tokens = self.tokens.saturating_add(tokens_of(reply));
             self.cost = self.cost.plus(self.cost_of(reply));
         }
+        if let Event::ContextSummary(summary) = &record.event
+            && at.day == self.day
+        {
+            let usage = usage_of(summary);
+            self.tokens = self.tokens.saturating_add(usage.total_tokens);
+            let price = || self.prices.of(&summary.model);
+            let cost = usage.cost.or_else(|| Some(usage.cost_at(price()?)));
+            self.cost = self.cost.plus(cost.unwrap_or(Cost::ZERO));
+        }
         if begins_turn(&record.event) && at.hour == self.hour {
             self.turns += 1;
         }
@@ -120,7 +129,10 @@ impl Tally {
 
 /// The event uses something up in some window; of all others the ledger need not know.
 pub fn counts(event: &Event) -> bool {
-    event.as_reply().is_some() || begins_turn(event)
+    matches!(
+        event,
+        Event::AssistantResponse(_) | Event::ContextSummary(_)
+    ) || begins_turn(event)
 }
 
 /// A limit that is reached.
@@ -204,6 +216,13 @@ fn tokens_of(reply: &AssistantResponse) -> u64 {
             tokens_of_bytes(reply.content.len() + calls.sum::<usize>())
         }
     }
+}
+
+/// The same of a summary.
+fn usage_of(summary: &ContextSummary) -> Usage {
+    let text = summary.text.as_deref().unwrap_or_default();
+    let estimate = || Usage::new(0, tokens_of_bytes(text.len()));
+    summary.usage.unwrap_or_else(estimate)
 }
 
 /// One that is tried once more does not begin again.

@@ -11,10 +11,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::chat::Chat;
+use crate::domain::context_summary::SummaryInput;
 use crate::domain::event::{
-    ApprovalKind, AssistantResponse, Attachment, CONTEXT_TRUNCATED, Decision, EndReason, Event,
-    FILES_WITHHELD, FinishReason, OnDisconnect, Outcome, OwnTurn, REPLY_CONTINUED, Record,
-    SessionStart, Status, ToolCall, ToolOutput, Trigger, Usage, UserMessage,
+    ApprovalKind, AssistantResponse, Attachment, CONTEXT_TRUNCATED, ContextSummary, Decision,
+    EndReason, Event, FILES_WITHHELD, FinishReason, OnDisconnect, Outcome, OwnTurn,
+    REPLY_CONTINUED, Record, SessionStart, Status, ToolCall, ToolOutput, Trigger, Usage,
+    UserMessage,
 };
 use crate::domain::files;
 use crate::domain::history::{Conversation, Entry, History, WhichFiles, tokens_of};
@@ -23,7 +25,7 @@ use crate::domain::message::Message;
 use crate::domain::principal;
 use crate::domain::repeats::RecentCalls;
 use crate::domain::time::Timestamp;
-use crate::domain::window::{Limits, Marks, tokens_of_bytes};
+use crate::domain::window::{Limits, Marks, ToldTokens, tokens_of_bytes};
 
 /// The last message to a model that was cut off: providers want one of a person there. It is not
 /// logged, as nobody said it.
@@ -53,6 +55,8 @@ pub struct SessionState {
     history_from: Option<Seq>,
     /// Files that tools have handed out since the last reply: the next one takes them along.
     pub handed_out: Vec<Attachment>,
+    /// The last event says that no summary could be made: the one that tells people of it changes nothing.
+    has_failed_summary: bool,
 }
 
 /// A message that waits for a model call.
@@ -123,6 +127,9 @@ pub struct Summary {
     /// are more, a session that is not in memory may be shown as idle too early.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parked_calls: Vec<CallId>,
+    /// Somebody wants the conversation summarised, and said what is to be kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compact: Option<String>,
     /// Messages as the API shows them.
     pub message_count: u64,
     /// Messages of people among them, dropped ones too.
@@ -275,6 +282,7 @@ impl SessionState {
             is_dormant: false,
             history_from: None,
             handed_out: Vec::new(),
+            has_failed_summary: false,
         }
     }
 
@@ -297,6 +305,7 @@ impl SessionState {
             is_dormant: false,
             history_from,
             handed_out: Vec::new(),
+            has_failed_summary: false,
         }
     }
 
@@ -344,6 +353,53 @@ impl SessionState {
         conversation
     }
 
+    /// Takes the summary that the window stands on, which a replay from there does not read.
+    pub fn recall(&mut self, record: &Record) {
+        if let Event::ContextSummary(summary) = &record.event {
+            self.history.recall(record.seq, summary);
+        }
+    }
+
+    /// The older part of the conversation is to be summarised before the model is asked again.
+    pub fn wants_summary(&self) -> bool {
+        let model = self.summary.model.as_deref();
+        self.summary.compact.is_some() || self.history.summary_due(self.waiting(), model).is_some()
+    }
+
+    /// What the summary that is wanted is written from; `None` where there is nothing that it could stand for.
+    /// Of a conversation that the provider `refused`, half is to be left.
+    pub fn summary_input(&self, refused: bool) -> Option<SummaryInput> {
+        let history = &self.history;
+        let model = self.summary.model.as_deref();
+        let tokens = history.tokens() + self.waiting();
+        let count = if self.summary.compact.is_some() {
+            history.summarisable(0).map(|(count, _)| count)
+        } else if refused {
+            let may = history.limits().summarises && tokens > history.marks().summary_from_tokens;
+            let found = history.summarisable(tokens / 2).filter(|_| may);
+            found.map(|(count, _)| count)
+        } else {
+            history.summary_due(self.waiting(), model)
+        };
+        Some(history.summary_input(count?))
+    }
+
+    /// There is something that a summary could stand for.
+    pub fn is_summarisable(&self) -> bool {
+        self.history.summarisable(0).is_some()
+    }
+
+    /// What of the conversation the next call contains.
+    pub fn told(&self) -> ToldTokens {
+        self.history
+            .told(self.waiting(), self.summary.model.as_deref())
+    }
+
+    /// Tokens of the messages that the next call adds.
+    fn waiting(&self) -> u64 {
+        self.waiting_tokens(Seq(u64::MAX))
+    }
+
     /// The most bytes of the text of a file that go to the model.
     pub fn file_bytes_max(&self) -> usize {
         self.history.limits().file_bytes_max()
@@ -352,16 +408,22 @@ impl SessionState {
     /// Folds one event in.
     pub fn apply(&mut self, record: &Record) {
         let is_new = record.seq > self.summary.last_seq;
+        let tells_of_failure = self.has_failed_summary;
         if is_new {
             self.summary.apply(record);
             self.learn(&record.event);
         }
         self.fold(record);
+        self.has_failed_summary = matches!(&record.event, Event::ContextSummary(one)
+            if one.error.is_some() && one.upto_seq > Seq::ZERO);
         if is_new {
             self.summary.held = u32::try_from(self.held.len()).unwrap_or(u32::MAX);
-            self.make_room(&record.event);
+            self.make_room(record, tells_of_failure);
         }
-        self.history_from.take_if(|from| record.seq.next() >= *from);
+        let begins = self.history_from.take_if(|from| record.seq.next() >= *from);
+        if let Some(from) = begins {
+            self.history.begin_at(from);
+        }
     }
 
     /// Withholds what the model has not answered yet: what it was shown before that, it has taken. Only where there
@@ -412,14 +474,17 @@ impl SessionState {
     }
 
     /// Keeps the conversation within its limits. A replay is told what came of that.
-    fn make_room(&mut self, event: &Event) {
+    fn make_room(&mut self, record: &Record, tells_of_failure: bool) {
+        let event = &record.event;
         let waiting = self.waiting_tokens(Seq(u64::MAX));
         let model = self.summary.model.as_deref();
         if matches!(event, Event::SessionChanged { model: Some(_), .. }) {
             self.history.forget_model();
         }
         let is_too_long = matches!(event, Event::Error { code, .. } if code == CONTEXT_TRUNCATED);
-        if is_too_long {
+        if let Event::ContextSummary(summary) = event {
+            self.history.summarised(record.seq, summary, waiting, model);
+        } else if is_too_long && !tells_of_failure {
             self.history.shrink(waiting, model);
         } else {
             self.history.settle(waiting, model);
@@ -431,7 +496,7 @@ impl SessionState {
             Event::UserMessage(message) => self.accept(record, message),
             Event::MessageDropped { message_id, .. } => self.withdraw(message_id),
             Event::TurnStarted { turn_id, trigger } => self.start_turn(turn_id, *trigger),
-            Event::AssistantResponse(reply) => self.take_reply(reply),
+            Event::AssistantResponse(reply) => self.take_reply(record.seq, reply),
             Event::ToolStarted { call_id, .. } => self.begin_call(record.timestamp, call_id),
             Event::ToolParked { call_id, on } => self.park(call_id, on),
             Event::ToolResult {
@@ -498,14 +563,22 @@ impl SessionState {
                 self.end_turn(record.seq);
             }
             Event::Error { code, .. } if code == FILES_WITHHELD => self.withhold_files(),
+            Event::ContextSummary(summary) => self.count_summary(summary),
             Event::SessionStart(_)
             | Event::Grant(_)
             | Event::GrantRevoked { .. }
             | Event::SilentMessage { .. }
             | Event::StatusChange { .. }
             | Event::SessionChanged { .. }
+            | Event::CompactRequested { .. }
             | Event::Error { .. }
             | Event::Unknown => {}
+        }
+    }
+
+    fn count_summary(&mut self, summary: &ContextSummary) {
+        if let (Some(turn), Some(usage)) = (&mut self.turn, summary.usage) {
+            turn.usage.add(usage);
         }
     }
 
@@ -577,6 +650,8 @@ impl SessionState {
             | Event::StatusChange { .. }
             | Event::SessionChanged { .. }
             | Event::TurnEnded { .. }
+            | Event::ContextSummary(_)
+            | Event::CompactRequested { .. }
             | Event::Error { .. }
             | Event::SessionAdopted {}
             | Event::SessionEnd { .. } => Ok(()),
@@ -744,7 +819,7 @@ impl SessionState {
         });
     }
 
-    fn take_reply(&mut self, reply: &Arc<AssistantResponse>) {
+    fn take_reply(&mut self, seq: Seq, reply: &Arc<AssistantResponse>) {
         let contained = self.inbox.iter().rev();
         let mut contained = contained.filter(|one| one.seq <= reply.input_seq);
         let last = contained.find(|one| !one.message.passive);
@@ -753,8 +828,8 @@ impl SessionState {
             let contained = self.inbox.iter().filter(|one| one.seq <= reply.input_seq);
             contained.for_each(|one| turn.note_speaker(&one.message));
         }
-        self.show_messages_up_to(reply.input_seq);
-        self.remember(Entry::Assistant(Arc::clone(reply)));
+        self.show_messages_up_to(reply.input_seq, seq);
+        self.remember(seq, Entry::Assistant(Arc::clone(reply)));
         // One that goes on takes none: the part that ends the message does.
         if !reply.attachments.is_empty() {
             self.handed_out.clear();
@@ -768,21 +843,21 @@ impl SessionState {
         }
     }
 
-    /// Moves messages that a call contained from the inbox to the history.
-    fn show_messages_up_to(&mut self, seq: Seq) {
+    /// Moves messages that a call contained from the inbox to the history, by event `told_by`.
+    fn show_messages_up_to(&mut self, seq: Seq, told_by: Seq) {
         let inbox = mem::take(&mut self.inbox);
         for unseen in inbox {
             if unseen.seq <= seq {
-                self.remember(Entry::User(unseen.message));
+                self.remember(told_by, Entry::User(unseen.message));
             } else {
                 self.inbox.push(unseen);
             }
         }
     }
 
-    fn remember(&mut self, entry: Entry) {
+    fn remember(&mut self, seq: Seq, entry: Entry) {
         if self.history_from.is_none() {
-            self.history.push(entry);
+            self.history.push(seq, entry);
         }
     }
 
@@ -875,7 +950,7 @@ impl SessionState {
 
     /// Messages stored before the end of a turn count as seen, whatever its outcome.
     fn end_turn(&mut self, seq: Seq) {
-        self.show_messages_up_to(seq);
+        self.show_messages_up_to(seq, seq);
         self.turn = None;
         self.release_next();
         self.history.end_turn(seq.next(), self.inbox.is_empty());
@@ -999,6 +1074,7 @@ impl Summary {
             held: 0,
             pending_call: None,
             parked_calls: Vec::new(),
+            compact: None,
             message_count: 0,
             user_messages: 0,
             usage: Usage::default(),
@@ -1068,6 +1144,7 @@ impl Summary {
                 self.forget_calls();
                 self.held = 0;
                 self.grants.clear();
+                self.compact = None;
                 // Somebody unknown wrote whose it is, where its tools work and who reads along.
                 self.owner = None;
                 self.workdir = None;
@@ -1079,6 +1156,9 @@ impl Summary {
                 if *outcome == Outcome::Cancelled {
                     self.held = 0;
                 }
+                if *outcome != Outcome::Completed {
+                    self.compact = None;
+                }
                 self.unfinished = self.held > 0;
                 self.held = self.held.saturating_sub(1);
                 self.forget_calls();
@@ -1086,16 +1166,31 @@ impl Summary {
             Event::SessionEnd { reason, .. } => {
                 self.status = Status::Completed;
                 self.held = 0;
+                self.compact = None;
                 self.end_reason = Some(*reason);
                 self.unfinished = false;
                 self.grants.clear();
                 self.forget_calls();
+            }
+            Event::ContextSummary(summary) => {
+                self.compact = None;
+                if let Some(usage) = summary.usage {
+                    self.usage.add(usage);
+                }
+            }
+            Event::CompactRequested { keep, .. } => {
+                self.compact = Some(keep.clone().unwrap_or_default());
             }
             Event::ToolStarted { .. }
             | Event::SilentMessage { .. }
             | Event::Error { .. }
             | Event::Unknown => {}
         }
+    }
+
+    /// There is something to do for it: its turn, or a summary that somebody wants.
+    pub fn is_unfinished(&self) -> bool {
+        self.unfinished || self.compact.is_some()
     }
 
     /// Its turn waits for what others do, and goes on by itself then: it counts as at work.

@@ -13,6 +13,8 @@ pub enum Step {
     Idle,
     /// Ask the model; a turn is started first if there is none.
     CallModel,
+    /// Have the older part of the conversation summarised: before the model is asked, or because somebody wants it.
+    Summarise,
     /// Run these calls, which have no result yet and are not parked, in order.
     RunTools(Vec<CallState>),
     /// Nothing: it waits for others, a person's decision or what parked calls wait for. No thread does.
@@ -34,9 +36,19 @@ pub fn next_step(state: &SessionState) -> Step {
         return Step::Idle;
     }
     match &state.turn {
-        None if !state.is_asked() => Step::Idle,
-        None => Step::CallModel,
+        None if state.is_asked() => ask_model(state),
+        None if state.summary.compact.is_some() => Step::Summarise,
+        None => Step::Idle,
         Some(turn) => next_in_turn(state, turn),
+    }
+}
+
+/// No call is open now: the one place where a conversation may be cut.
+fn ask_model(state: &SessionState) -> Step {
+    if state.wants_summary() {
+        Step::Summarise
+    } else {
+        Step::CallModel
     }
 }
 
@@ -57,20 +69,20 @@ fn next_in_turn(state: &SessionState, turn: &Turn) -> Step {
     let Some(last) = &turn.last_reply else {
         // The messages that it was started for may have been withdrawn.
         return if state.is_asked() {
-            Step::CallModel
+            ask_model(state)
         } else {
             Step::EndTurn(Outcome::Cancelled)
         };
     };
     match last.finish_reason {
-        FinishReason::Interrupted => Step::CallModel,
+        FinishReason::Interrupted => ask_model(state),
         FinishReason::Cancelled => Step::EndTurn(Outcome::Cancelled),
         FinishReason::Error => Step::EndTurn(Outcome::Failed),
         FinishReason::Stop | FinishReason::ToolCalls | FinishReason::Length => {
             // Either the results of its calls, or a message that it has not seen, want an answer.
             let wants_more = !turn.calls.is_empty() || state.is_asked();
             if wants_more {
-                Step::CallModel
+                ask_model(state)
             } else {
                 Step::EndTurn(Outcome::Completed)
             }

@@ -5,9 +5,9 @@ use std::mem;
 use std::sync::Arc;
 
 use crate::domain::event::{
-    ApprovalKind, AssistantResponse, CONTEXT_TRUNCATED, Decision, EndReason, Event, Failure,
-    FinishReason, OnDisconnect, Outcome, OwnTurn, Record, SaidBy, SessionStart, Status, ToolCall,
-    ToolOutput, Trigger, Usage, UserMessage,
+    ApprovalKind, AssistantResponse, CONTEXT_TRUNCATED, ContextSummary, Decision, EndReason, Event,
+    Failure, FinishReason, OnDisconnect, Outcome, OwnTurn, Record, SaidBy, SessionStart, Status,
+    ToolCall, ToolOutput, Trigger, Usage, UserMessage,
 };
 use crate::domain::ids::{AwaitedId, CallId, MessageId, Seq, TurnId};
 use crate::domain::message::Message;
@@ -239,6 +239,24 @@ pub(crate) fn notice() -> Event {
     }
 }
 
+/// From here on less of the conversation goes to the model.
+pub(crate) fn truncated() -> Event {
+    Event::Error {
+        code: CONTEXT_TRUNCATED.to_owned(),
+        message: "less of it".to_owned(),
+    }
+}
+
+/// A summary of what came up to event `upto_seq`.
+pub(crate) fn summary(upto_seq: u64, text: &str) -> ContextSummary {
+    ContextSummary {
+        upto_seq: Seq(upto_seq),
+        text: Some(text.to_owned()),
+        model: "echo/echo".to_owned(),
+        ..ContextSummary::default()
+    }
+}
+
 /// The events as a log, [`start`] before them: the first of them is event 2.
 pub(crate) fn log(events: impl IntoIterator<Item = Event>) -> Vec<Record> {
     let events = [start()].into_iter().chain(events);
@@ -346,10 +364,7 @@ impl RandomWalk {
         }
         match choice % 16 {
             0 | 1 => self.say(choice),
-            2 if choice > 200 => self.write(Event::Error {
-                code: CONTEXT_TRUNCATED.to_owned(),
-                message: "less of it".to_owned(),
-            }),
+            2 if choice > 200 => self.write(truncated()),
             2 => self.write(notice()),
             3 => self.drop_a_message(),
             4 if choice > 100 => self.cancel(),
@@ -358,6 +373,7 @@ impl RandomWalk {
             6 if choice == 246 => self.end_session(),
             7 if self.in_flight.is_none() && self.state.turn.is_some() => self.pause(),
             8 if choice > 100 => self.resolve(choice),
+            9 if choice > 80 => self.summarise(u64::from(choice / 16)),
             _ => self.step(choice / 16),
         }
     }
@@ -424,6 +440,30 @@ impl RandomWalk {
             appended_bytes: None,
             attachments: Vec::new(),
         });
+    }
+
+    /// What came before some event is summarised, or is not.
+    fn summarise(&mut self, part: u64) {
+        let has_open_calls = self
+            .state
+            .turn
+            .as_ref()
+            .is_some_and(|turn| turn.has_open_calls());
+        if self.in_flight.is_some() || has_open_calls {
+            return;
+        }
+        let upto_seq = self.state.summary.last_seq.0 * part / 16;
+        let text = (part % 3 > 0).then(|| format!("up to {upto_seq}"));
+        let has_failed = text.is_none();
+        self.write(Event::from(ContextSummary {
+            error: has_failed.then(|| "no".to_owned()),
+            text,
+            usage: Some(Usage::new(7, 2)),
+            ..summary(upto_seq, "")
+        }));
+        if has_failed && part.is_multiple_of(2) {
+            self.write(truncated());
+        }
     }
 
     /// The process dies; with some choices the power too, and text that was shown is lost.
@@ -514,6 +554,8 @@ impl RandomWalk {
             Step::Paused => self.write(wakes()),
             Step::EndTurn(outcome) => self.end_turn(outcome),
             Step::CallModel => self.call_model(variant),
+            // Nobody asks for one here.
+            Step::Summarise => self.summarise(u64::from(variant)),
             Step::RunTools(calls) => {
                 // Those that only read run beside one another, and end in any order.
                 let any = &calls[usize::from(variant) % calls.len()];

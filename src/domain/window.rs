@@ -43,6 +43,8 @@ const PDF_TOKENS_MAX: u64 = 100_000;
 pub struct Limits {
     /// How much history goes to the model; 0 for no limit but the model's.
     pub history_tokens: u64,
+    /// What does not fit is summarised, and left out only where that fails.
+    pub summarises: bool,
     /// How much the model takes without its answer, where somebody says so.
     pub input_tokens: Option<u64>,
     /// A model whose provider has said what it takes with its answer, by its name.
@@ -129,6 +131,7 @@ impl Limits {
         let usual = SessionSpec::default();
         Limits {
             history_tokens: 0,
+            summarises: false,
             // A sum that leaves room for the multiplications.
             input_tokens: Some(u64::MAX >> 16),
             told: None,
@@ -167,8 +170,8 @@ impl Limits {
         Budget { aim, most }
     }
 
-    /// What the model takes without its answer.
-    fn taken(&self, model: Option<&str>) -> u64 {
+    /// What the model takes without its answer, in tokens.
+    pub fn taken(&self, model: Option<&str>) -> u64 {
         let model = model.unwrap_or(&self.model);
         let said = self.input_tokens.map(|tokens| tokens.min(u64::MAX >> 16));
         let told = self.told.as_ref().filter(|(name, _)| name == model);
@@ -236,6 +239,19 @@ impl Limits {
     }
 }
 
+/// What of a conversation goes to a model, in tokens as they are estimated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ToldTokens {
+    /// The summary.
+    pub summary: u64,
+    /// The rest.
+    pub history: u64,
+    /// How much more there may be.
+    pub free: u64,
+    /// The provider's count in percent of the estimate.
+    pub percent: u64,
+}
+
 /// How the window of a session stands: kept in snapshots, because it depends on what lies before
 /// the window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -258,6 +274,20 @@ pub struct Marks {
     /// says which wait.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub history_from: Option<Seq>,
+    /// The summary that stands for what came before the history.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summary_seq: Option<Seq>,
+    /// A summary has failed: with so many tokens the next is tried.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub summary_from_tokens: u64,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands the field over by reference"
+)]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Default for Marks {
@@ -270,6 +300,8 @@ impl Default for Marks {
             ceiling_tokens: None,
             is_refused: false,
             history_from: None,
+            summary_seq: None,
+            summary_from_tokens: 0,
         }
     }
 }

@@ -15,6 +15,7 @@ pub(in crate::engine) fn limits(agent: &Agent) -> Limits {
     let spec: &AgentSpec = &agent.spec;
     Limits {
         history_tokens: spec.session.max_history_tokens,
+        summarises: can_summarise(spec),
         input_tokens: spec.model.main.settings.max_input_tokens,
         told: None,
         output_tokens: spec.model.main.settings.max_output_tokens,
@@ -24,6 +25,28 @@ pub(in crate::engine) fn limits(agent: &Agent) -> Limits {
         talk: spec.access.groups.context_buffer.clone(),
         sight: Sight::of(&spec.model.main),
     }
+}
+
+/// Conversations are summarised: the agent's file does not say otherwise, and there is a model that can. The
+/// built-in one says again what it is told.
+pub fn can_summarise(spec: &AgentSpec) -> bool {
+    let session = &spec.session;
+    let writer = session.summary_model.as_deref();
+    let writer = writer.unwrap_or(&spec.model.main);
+    session.summary && writer.provider != Provider::ECHO
+}
+
+/// The most bytes of a record that `model` can summarise at once: less than the usual four for a token, as much of
+/// a record is code and numbers.
+pub(in crate::engine) fn record_bytes(agent: &Agent, model: &ModelChoice) -> usize {
+    const TOKEN_BYTES: u64 = 3;
+    let limits = Limits {
+        input_tokens: model.settings.max_input_tokens,
+        output_tokens: model.settings.max_output_tokens,
+        model: model.name.clone(),
+        ..limits(agent)
+    };
+    usize::try_from(limits.taken(None).saturating_mul(TOKEN_BYTES)).unwrap_or(usize::MAX)
 }
 
 /// What stands before every conversation of an agent is more than a model of it takes.
@@ -95,8 +118,13 @@ pub(in crate::engine) fn window_tokens(agent: &Agent, model: &ModelChoice) -> u6
 fn fixed_bytes(agent: &Agent) -> usize {
     // Sessions differ in the time of their start, which is as long for all.
     let any = Timestamp::default();
+    prompt::system(&agent.spec, any, None).len() + tools_bytes(agent)
+}
+
+/// The size of the tools as a model is told of them.
+pub(in crate::engine) fn tools_bytes(agent: &Agent) -> usize {
     let tools = prompt::definitions(&agent.spec, &agent.tools).into_iter();
     let tools = tools
         .map(|tool| tool.name.len() + tool.description.len() + tool.parameters.to_string().len());
-    prompt::system(&agent.spec, any, None).len() + tools.sum::<usize>()
+    tools.sum()
 }

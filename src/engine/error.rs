@@ -65,6 +65,9 @@ pub enum EngineError {
     /// Nothing waits for a decision.
     #[error("nothing waits for an approval in this session")]
     NothingToApprove,
+    /// The conversation is not summarised.
+    #[error("the conversation cannot be summarised: {0}")]
+    NotSummarised(&'static str),
     /// Another call waits for a decision.
     #[error("'{0}' is not the call that waits for an approval")]
     WrongCall(String),
@@ -160,6 +163,7 @@ impl EngineError {
             | EngineError::Invalid(_)
             | EngineError::Workdir(_)
             | EngineError::NothingToApprove
+            | EngineError::NotSummarised(_)
             | EngineError::WrongCall(_)
             | EngineError::AlreadyAnswered
             | EngineError::WrongCommand

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use crate::domain::code::{FailureCode, NoticeCode};
 use crate::domain::event::{
-    AssistantResponse, Attachment, Decision, Event, Failure, FinishReason, Outcome, SaidBy, Status,
-    ToolCall, ToolOutput, Trigger, Usage,
+    AssistantResponse, Attachment, ContextSummary, Decision, Event, Failure, FinishReason, Outcome,
+    SaidBy, Status, ToolCall, ToolOutput, Trigger, Usage,
 };
 use crate::domain::hooks::Hooks;
 use crate::domain::ids::{AwaitedId, CallId, MessageId, TurnId};
@@ -134,7 +134,13 @@ fn skipped(calls: &[&CallState], reason: String) -> Option<Event> {
 pub(super) fn end_of_all(live: &Live, new_turn: TurnId, ending: Ending) -> Vec<Event> {
     let state = &live.state;
     if state.turn.is_none() && !state.is_asked() {
-        return Vec::new();
+        return Vec::from_iter(
+            state
+                .summary
+                .compact
+                .as_ref()
+                .map(|_| unwanted(ending.skips)),
+        );
     }
     let mut events = Vec::new();
     if state.summary.status == Status::Paused {
@@ -147,6 +153,14 @@ pub(super) fn end_of_all(live: &Live, new_turn: TurnId, ending: Ending) -> Vec<E
         events.push(ending.event(new_turn, Usage::default()));
     }
     events
+}
+
+/// The summary that somebody wanted is not made.
+fn unwanted(why: &str) -> Event {
+    Event::from(ContextSummary {
+        error: Some(why.to_owned()),
+        ..ContextSummary::default()
+    })
 }
 
 /// The reply in flight as far as it came; nothing if nothing came.

@@ -26,12 +26,11 @@ pub mod watch;
 mod workdir;
 
 pub use agent::{Agent, Agents};
-pub use context_limits::{LongPrompt, long_prompt};
+pub use context_limits::{LongPrompt, can_summarise, long_prompt};
 pub use error::{EngineError, Space};
 pub use grants::{GrantKey, StandingGrant};
 pub use open::ageing::Lifetimes;
 pub use open::chats::ChatListener;
-pub use sessions::Sessions;
 pub use sessions::chat_requests::{
     KeySeen, MessageFate, MessageInChat, Placed, QueueRule, Replaced, StopInChat, TurnStart,
     WithdrawnBy,
@@ -40,6 +39,7 @@ pub use sessions::parts::{EngineSettings, Parts};
 pub use sessions::requests::{
     Accepted, Begin, Decided, ListQuery, NewMessage, Overheard, Presence, SearchQuery, SessionDraft,
 };
+pub use sessions::{ContextUse, Sessions};
 pub use upkeep::recovery::Recovery;
 pub use upkeep::sweep::Swept;
 pub use watch::cursor::Cursor;

@@ -90,6 +90,7 @@ impl<'a> GuardedAction<'a> {
             | ApiRoute::Stream(id)
             | ApiRoute::BringFile(id)
             | ApiRoute::Cancel(id)
+            | ApiRoute::Compact(id)
             | ApiRoute::ChangeSession(id)
             | ApiRoute::DeleteSession(id) => Some(GuardedAction::InSession(id)),
             ApiRoute::Home
@@ -106,6 +107,7 @@ impl<'a> GuardedAction<'a> {
             | ApiRoute::ShowSession(_)
             | ApiRoute::ListMessages(_)
             | ApiRoute::ListGrants(_)
+            | ApiRoute::ShowContext(_)
             | ApiRoute::Events(_)
             | ApiRoute::FetchFile(..)
             | ApiRoute::Options(_) => None,

@@ -30,6 +30,9 @@ impl From<EngineError> for HttpProblem {
                 HttpProblem::new(409, detail).with_kind("agent-broken")
             }
             EngineError::KeyReused => HttpProblem::new(409, detail).with_kind("key-reused"),
+            EngineError::NotSummarised(_) => {
+                HttpProblem::new(409, detail).with_kind("not-summarised")
+            }
             EngineError::AlreadyAnswered => {
                 HttpProblem::new(409, detail).with_kind("already-answered")
             }
@@ -153,6 +156,7 @@ mod tests {
                 None,
             ),
             (EngineError::KeyReused, 409, None),
+            (EngineError::NotSummarised("no"), 409, None),
             (EngineError::AlreadyAnswered, 409, None),
             (EngineError::WrongCommand, 409, None),
             (EngineError::SessionEnded(id.clone()), 410, None),

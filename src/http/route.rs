@@ -61,6 +61,10 @@ pub enum ApiRoute {
     RevokeGrants(SessionId, Option<Seq>),
     /// `POST /api/v1/sessions/{id}/cancel`
     Cancel(SessionId),
+    /// `GET /api/v1/sessions/{id}/context`
+    ShowContext(SessionId),
+    /// `POST /api/v1/sessions/{id}/compact`
+    Compact(SessionId),
     /// `POST /api/admin/v1/reload-agents`
     ReloadAgents,
     /// `GET /api/admin/v1/gateways`
@@ -104,6 +108,8 @@ impl ApiRoute {
             | ApiRoute::Approve(id)
             | ApiRoute::ListGrants(id)
             | ApiRoute::RevokeGrants(id, _)
+            | ApiRoute::ShowContext(id)
+            | ApiRoute::Compact(id)
             | ApiRoute::Cancel(id) => Some(id),
             ApiRoute::Home
             | ApiRoute::Livez
@@ -199,6 +205,8 @@ fn of_session(method: &str, id: SessionId, rest: &[&str]) -> Option<ApiRoute> {
             ApiRoute::RevokeGrants(id, Some(Seq(number.parse().ok()?)))
         }
         ("POST", ["cancel"]) => ApiRoute::Cancel(id),
+        ("GET", ["context"]) => ApiRoute::ShowContext(id),
+        ("POST", ["compact"]) => ApiRoute::Compact(id),
         _ => return None,
     })
 }
@@ -342,6 +350,16 @@ mod tests {
                 "POST",
                 "/api/v1/sessions/{id}/cancel",
                 ApiRoute::Cancel(id()),
+            ),
+            (
+                "GET",
+                "/api/v1/sessions/{id}/context",
+                ApiRoute::ShowContext(id()),
+            ),
+            (
+                "POST",
+                "/api/v1/sessions/{id}/compact",
+                ApiRoute::Compact(id()),
             ),
             (
                 "POST",

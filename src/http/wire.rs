@@ -8,12 +8,12 @@ use crate::domain::ids::SessionId;
 use crate::domain::spec::AgentSpec;
 use crate::domain::transcript::{Role, ShownMessage};
 use crate::engine::sessions::view::{PendingApproval, SessionPage, SessionView, line_count};
-use crate::engine::{Accepted, StandingGrant};
+use crate::engine::{Accepted, ContextUse, StandingGrant};
 use crate::http::problem::HttpProblem;
 use crate::http::turn::FinalMessage;
 use crate::wire::{
-    AgentBody, AgentListBody, ApprovalBody, BodyError, BrokenAgentBody, DecidedBody, GrantBody,
-    GrantListBody, MessageBody, MessageListBody, NoticeBody, RecordPageBody, ReplyBody,
+    AgentBody, AgentListBody, ApprovalBody, BodyError, BrokenAgentBody, ContextBody, DecidedBody,
+    GrantBody, GrantListBody, MessageBody, MessageListBody, NoticeBody, RecordPageBody, ReplyBody,
     SessionBody, SessionListBody, StoredBody, WaitingBody,
 };
 
@@ -40,6 +40,7 @@ impl From<BodyError> for HttpProblem {
             | BodyError::NotText { .. }
             | BodyError::Blank(_)
             | BodyError::TooLong(_)
+            | BodyError::LongWish
             | BodyError::Control(_)
             | BodyError::NoChange
             | BodyError::NotACallId
@@ -155,6 +156,24 @@ pub fn agent_list<'a>(
     AgentListBody {
         agents: agents.collect(),
         broken,
+    }
+}
+
+/// What the next call of a session's model would take.
+pub fn context(used: ContextUse) -> ContextBody {
+    let ContextUse {
+        prompt,
+        tools,
+        summary,
+        history,
+        free,
+    } = used;
+    ContextBody {
+        prompt,
+        tools,
+        summary,
+        history,
+        free,
     }
 }
 

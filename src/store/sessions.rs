@@ -254,7 +254,7 @@ impl From<&Summary> for Outline {
             agent: summary.agent.as_str().into(),
             updated_at: summary.updated_at,
             status: summary.status,
-            unfinished: summary.unfinished,
+            unfinished: summary.is_unfinished(),
         }
     }
 }

@@ -34,11 +34,12 @@ pub use self::gateway::{
 pub use self::lenient::{OwnedText, plain_line};
 pub use self::problem::ProblemBody;
 pub use self::process::{ReadinessBody, ShutdownBody, VersionBody};
-pub use self::request::{Approve, ApproveSender, BodyError, Change, NewSession, Say};
+pub use self::request::{Approve, ApproveSender, BodyError, Change, Compact, NewSession, Say};
 pub use self::session::{
     ApprovalBody, GrantBody, GrantListBody, MessageBody, MessageListBody, RecordPageBody,
     SearchBody, SessionBody, SessionListBody,
 };
 pub use self::turn::{
-    CancelledBody, DecidedBody, NoticeBody, ReplyBody, StoredBody, TicketBody, WaitingBody,
+    CancelledBody, CompactingBody, ContextBody, DecidedBody, NoticeBody, ReplyBody, StoredBody,
+    TicketBody, WaitingBody,
 };

@@ -14,6 +14,8 @@ use crate::domain::message::MessageText;
 
 /// The longest title, and the longest name of a model: they are shown in one line.
 const NAME_CHARS_MAX: usize = 200;
+/// The longest word on what a summary is to keep.
+const KEEP_CHARS_MAX: usize = 500;
 
 /// `POST /api/v1/sessions`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -44,6 +46,14 @@ pub struct Change {
     /// Not empty, and the same otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
+}
+
+/// `POST …/compact`; may have no body
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Compact<S = String> {
+    /// What the summary is to keep above all; at most 500 characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keep: Option<S>,
 }
 
 /// `POST …/approve`
@@ -113,6 +123,9 @@ pub enum BodyError {
     /// A name is too long to be shown.
     #[error("`{0}` must not be longer than {NAME_CHARS_MAX} characters")]
     TooLong(&'static str),
+    /// What a summary is to keep is a few words.
+    #[error("`keep` must not be longer than {KEEP_CHARS_MAX} characters")]
+    LongWish,
     /// A name could not be shown in one line.
     #[error("`{0}` must not hold control characters")]
     Control(&'static str),
@@ -205,6 +218,25 @@ impl Change {
             return Err(BodyError::Blank("model"));
         }
         Ok(change)
+    }
+}
+
+impl Compact {
+    /// Reads the body.
+    pub fn parse(body: &[u8]) -> Result<Compact, BodyError> {
+        if body.is_empty() {
+            return Ok(Compact { keep: None });
+        }
+        let keep = BodyFields::parse(body)?.optional_text("keep")?;
+        let keep = keep.map(|text| text.trim().to_owned());
+        let keep = keep.filter(|text| !text.is_empty());
+        if keep
+            .as_ref()
+            .is_some_and(|text| text.chars().count() > KEEP_CHARS_MAX)
+        {
+            return Err(BodyError::LongWish);
+        }
+        Ok(Compact { keep })
     }
 }
 

@@ -148,6 +148,28 @@ pub struct CancelledBody {
     pub cancelled: bool,
 }
 
+/// `POST …/compact`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CompactingBody {
+    /// The record of the wish.
+    pub seq: Seq,
+}
+
+/// `GET …/context`: tokens of the next call of the model, roughly
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContextBody {
+    /// The system prompt.
+    pub prompt: u64,
+    /// The definitions of the tools.
+    pub tools: u64,
+    /// The summary of what was said before the history.
+    pub summary: u64,
+    /// The conversation beside that.
+    pub history: u64,
+    /// So much more goes to the model before it is summarised, or left out.
+    pub free: u64,
+}
+
 /// `POST …/ticket`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TicketBody<S = String> {

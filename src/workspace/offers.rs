@@ -44,8 +44,11 @@ pub fn all(config: &Config) -> Vec<Offer> {
     let settings = told(providers::settings_as_agreed(config, environment));
     let (trust, _) = trust::of_workspace(&Workspace::of(config));
     let agents = read_agents(config, &trust).list();
-    let specs = agents.iter().map(|agent| &agent.model);
-    let choices = specs.flat_map(|model| std::iter::once(&model.main).chain(&model.fallbacks));
+    let choices = agents.iter().flat_map(|agent| {
+        let main = std::iter::once(&agent.model.main);
+        main.chain(&agent.model.fallbacks)
+            .chain(agent.session.summary_model.as_deref())
+    });
     let mut names: BTreeSet<Provider> = choices.map(|choice| choice.provider.clone()).collect();
     names.extend(settings.keys.keys().cloned());
     names.extend(settings.described.keys().cloned());

@@ -7,13 +7,14 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::config::Config;
+use crate::domain::context_summary::SUMMARY_PROMPT;
 use crate::domain::prompt;
 use crate::domain::providers::Dialect;
 use crate::domain::sight::Sight;
 use crate::domain::spec::{ModelChoice, ModelSpec};
 use crate::domain::window::tokens_of_bytes;
-use crate::engine::Agents as _;
 use crate::engine::turn::prompt as told;
+use crate::engine::{self, Agents as _};
 use crate::llm;
 use crate::llm::settings::ProviderSettings;
 use crate::llm::unsent::unsent;
@@ -68,6 +69,9 @@ pub struct SentPrompt {
     pub system: String,
     /// The tools, in the form of the model's provider.
     pub tools: Value,
+    /// What the model is told instead that summarises long conversations, if one does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub summary: Option<&'static str>,
 }
 
 /// A part of what a model is sent.
@@ -172,6 +176,7 @@ impl ShownAgent {
             parts,
             system,
             tools,
+            summary: engine::can_summarise(spec).then_some(SUMMARY_PROMPT),
         }
     }
 }

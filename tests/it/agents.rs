@@ -107,6 +107,10 @@ fn trust(workspace: &Path) -> Arc<WorkspaceTrust> {
     ))
 }
 
+fn provider(name: &str) -> Provider {
+    Provider::parse(name).unwrap()
+}
+
 fn name(text: &str) -> AgentName {
     AgentName::parse(text).unwrap()
 }
@@ -152,13 +156,16 @@ fn the_example_of_the_readme_loads() {
             llm_timeout: Duration::from_secs(300),
             ttl_hours: None,
             approval_timeout: None,
-            max_history_tokens: 20_000,
+            // A quarter of what the model takes.
+            max_history_tokens: 50_000,
             tool_results: ToolResultSpec {
                 max_tokens: 8_000,
                 truncation: Truncation::Head,
                 keep_first: 2,
                 keep_last: 5,
             },
+            summary: true,
+            summary_model: None,
         },
         skills_dir: home.join("skills"),
         skills: Vec::new(),
@@ -191,6 +198,8 @@ const EVERYTHING: &str = r#"
     ttl_hours: 24
     approval_timeout: 90m
     compaction: summarize
+    summary: off
+    summary_model: {provider: groq, name: "${MODEL}"}
     context:
       max_history_tokens: 0
       max_tool_result_tokens: 100
@@ -264,6 +273,8 @@ fn every_key_ends_up_in_the_spec() {
                 keep_first: 0,
                 keep_last: 1,
             },
+            summary: false,
+            summary_model: Some(Box::new(ModelChoice::new(provider("groq"), "small"))),
         }
     );
     // Groups are let in, so each chat has a memory of its own.
@@ -366,7 +377,7 @@ fn what_has_no_effect_yet_is_said() {
     let said = agents.problems();
     let wanted = "`spec.session.compaction` has no effect yet";
     assert!(said.iter().any(|one| one.ends_with(wanted)), "{said:#?}");
-    let wanted = "agent.yaml:33:7: `spec.tools[2]` (`files`) is not offered by this version";
+    let wanted = "agent.yaml:35:7: `spec.tools[2]` (`files`) is not offered by this version";
     assert!(said.iter().any(|one| one == wanted), "{said:#?}");
 }
 
@@ -1030,5 +1041,78 @@ fn files_of_a_stranger_hold_nothing_up() {
             begun.elapsed(),
             &text[..40]
         );
+    }
+}
+
+#[test]
+fn how_long_conversations_are_summarised_is_checked_where_it_is_written() {
+    let agents = Agents::new();
+    for (more, expected) in [
+        (
+            "  session: {summary: maybe}\n",
+            "`spec.session.summary` must be one of `on`, `off`, not `maybe`",
+        ),
+        (
+            "  session: {summary_model: {provider: nobody, name: a}}\n",
+            "`spec.session.summary_model.provider` must be one of",
+        ),
+        (
+            "  session: {summary_model: {provider: groq}}\n",
+            "`spec.session.summary_model.name` is missing",
+        ),
+        (
+            "  session: {summary_model: {provider: groq, name: \"\"}}\n",
+            "`spec.session.summary_model.name` must not be empty",
+        ),
+        (
+            "  session: {summary_model: {provider: groq, name: a, base_url: \"http://x\"}}\n",
+            "unknown key `spec.session.summary_model.base_url`",
+        ),
+    ] {
+        agents.write_echo("a", more);
+        let problems = agents.problems();
+        assert!(
+            problems.len() == 1
+                && problems[0].starts_with("agent.yaml:9:")
+                && problems[0].contains(expected),
+            "{problems:?}, not {expected}"
+        );
+    }
+}
+
+#[test]
+fn a_summary_is_written_where_the_agents_model_is_if_its_provider_is_the_same() {
+    let agents = Agents::new();
+    for (summary, base_url) in [("openai", Some("http://127.0.0.1:1")), ("groq", None)] {
+        let text = format!(
+            "apiVersion: duragent/v1alpha1\nkind: Agent\nmetadata:\n  name: a\nspec:\n  \
+             model: {{provider: openai, name: m, base_url: \"http://127.0.0.1:1\"}}\n  \
+             session: {{summary_model: {{provider: {summary}, name: small}}}}\n"
+        );
+        agents.write("a", "agent.yaml", text);
+        let spec = agents.load().get(&name("a")).unwrap();
+        let choice = spec.session.summary_model.as_ref().unwrap();
+        assert_eq!(choice.base_url.as_deref(), base_url, "{summary}");
+    }
+}
+
+#[test]
+fn the_usual_window_is_a_quarter_of_what_the_model_takes() {
+    let agents = Agents::new();
+    for (model, tokens) in [
+        ("name: my-own", 20_000),
+        ("name: gpt-4", 20_000),
+        ("name: gpt-4o", 32_000),
+        ("name: claude-sonnet-4-5", 50_000),
+        ("name: gemini-2.5-pro", 64_000),
+        ("name: my-own, max_input_tokens: 100000", 25_000),
+    ] {
+        let text = format!(
+            "apiVersion: duragent/v1alpha1\nkind: Agent\nmetadata:\n  name: a\nspec:\n  \
+             model: {{provider: openai, {model}}}\n"
+        );
+        agents.write("a", "agent.yaml", text);
+        let spec = agents.load().get(&name("a")).unwrap();
+        assert_eq!(spec.session.max_history_tokens, tokens, "{model}");
     }
 }

@@ -237,6 +237,8 @@ fn kind(event: &Event) -> &'static str {
         Event::TurnStarted { .. } => "turn_started",
         Event::AssistantResponse(_) => "assistant_response",
         Event::ToolStarted { .. } => "tool_started",
+        Event::ContextSummary(_) => "context_summary",
+        Event::CompactRequested { .. } => "compact_requested",
         Event::ToolParked { .. } => "tool_parked",
         Event::ToolResult { .. } => "tool_result",
         Event::ToolsSkipped { .. } => "tools_skipped",

@@ -54,6 +54,7 @@ mod secrets;
 mod shell_proof;
 mod skills;
 mod store;
+mod summaries;
 mod support;
 mod telegram;
 mod tickets;

@@ -630,6 +630,19 @@ impl Section<'_> {
     }
 }
 
+/// A section with much in it: it takes no room on the stack of who reads what stands around it.
+impl<T: FromYaml> FromYaml for Box<T> {
+    const EXPECTED: &'static str = T::EXPECTED;
+
+    fn read(place: Place<'_>, report: &mut Report) -> Option<Box<T>> {
+        T::read(place, report).map(Box::new)
+    }
+
+    fn keys(prefix: &str, found: &mut Vec<String>) {
+        T::keys(prefix, found);
+    }
+}
+
 impl FromYaml for String {
     const EXPECTED: &'static str = "a text";
 

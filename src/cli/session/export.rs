@@ -114,6 +114,8 @@ fn markdown(record: &Record) -> String {
             error: Some(error), ..
         } => note(&format!("error: {}", error.message)),
         Event::Error { message, .. } => note(&format!("error: {message}")),
+        // The document has all that was said.
+        Event::ContextSummary(_) | Event::CompactRequested { .. } => String::new(),
         Event::SessionAdopted {} => note("what stands above was written elsewhere"),
         Event::SessionEnd { reason, .. } => note(&format!("the session ended: {}", word(reason))),
         Event::SessionStart(_)

@@ -115,6 +115,20 @@ impl Story {
             Event::Error { code, message } => {
                 format!("error: {}: {}", name(code), clean(message))
             }
+            Event::ContextSummary(summary) => match (&summary.text, &summary.error) {
+                (Some(text), _) => {
+                    let head = format!("(summarised up to event {})", summary.upto_seq);
+                    match self.is_verbose {
+                        true => format!("{head}\n{}", clean(text)),
+                        false => head,
+                    }
+                }
+                (None, why) => self.detail(&format!(
+                    "(not summarised: {})",
+                    clean(why.as_deref().unwrap_or_default())
+                )),
+            },
+            Event::CompactRequested { .. } => "(a summary is asked for)".to_owned(),
             Event::SessionAdopted {} => "(what stands above was written elsewhere)".to_owned(),
             Event::SessionEnd { reason, .. } => format!("(ended: {})", word(reason)),
             Event::TurnStarted { trigger, .. } => {

@@ -210,6 +210,36 @@ fn all_events() -> Vec<(Event, String)> {
             r#"{"type":"session_changed","title":"t","model":"m","gateway_chat_id":"-7"}"#,
         ),
         (
+            Event::from(ContextSummary {
+                usage: Some(Usage::new(2, 1)),
+                refused: true,
+                ..summary(7, "they count")
+            }),
+            r#"{"type":"context_summary","upto_seq":7,"text":"they count","model":"echo/echo","usage":{"prompt_tokens":2,"completion_tokens":1,"total_tokens":3},"refused":true}"#,
+        ),
+        (
+            Event::from(ContextSummary {
+                text: None,
+                error: Some("down".to_owned()),
+                ..summary(7, "")
+            }),
+            r#"{"type":"context_summary","upto_seq":7,"error":"down","model":"echo/echo"}"#,
+        ),
+        (
+            Event::CompactRequested {
+                keep: Some("the code".to_owned()),
+                by: Some("token:ci".to_owned()),
+            },
+            r#"{"type":"compact_requested","keep":"the code","by":"token:ci"}"#,
+        ),
+        (
+            Event::CompactRequested {
+                keep: None,
+                by: None,
+            },
+            r#"{"type":"compact_requested"}"#,
+        ),
+        (
             Event::TurnEnded {
                 turn_id: turn_id(1),
                 outcome: Outcome::Failed,

@@ -174,7 +174,7 @@ fn a_file_counts_as_its_model_is_shown_it() {
         let found = tokens_of([&message].into_iter(), &limits);
         assert_eq!(found, tokens + told + 4, "{model}");
         let mut history = History::new(limits, Seq(1), Marks::default());
-        history.push(Entry::User(message));
+        history.push(Seq(1), Entry::User(message));
         assert_eq!(history.tokens(), found);
         history.withhold_files(WhichFiles::All);
         let is_text = matches!(tokens, 1_000 | 2_500);
@@ -225,7 +225,7 @@ fn history_of(turns: u64, tokens_max: u64) -> History {
     let mut history = empty(Limits::of_history(tokens_max));
     for n in 1..=turns {
         // 24 bytes and a frame of 16.
-        history.push(user(n, &"x".repeat(24)));
+        history.push(Seq(1), user(n, &"x".repeat(24)));
         history.end_turn(Seq(n + 1), true);
         history.settle(0, None);
     }
@@ -253,7 +253,7 @@ fn over_the_limit_whole_turns_are_given_up_until_sixty_percent_are_left() {
 fn words_of_the_open_turn_are_never_given_up() {
     let mut history = history_of(2, 25);
     for n in 3..50 {
-        history.push(user(n, "many words of one turn"));
+        history.push(Seq(1), user(n, "many words of one turn"));
         history.settle(0, None);
     }
     // Of the finished turns the last stays, as the one that is gone on with.
@@ -268,10 +268,10 @@ fn of_a_round_that_the_provider_refuses_the_oldest_results_are_masked() {
         (1..=20).filter(hides).collect::<Vec<_>>()
     };
     let mut history = empty(Limits::none());
-    history.push(user(1, "read all of them"));
-    history.push(model(reply(1, 1, "").asking(&[1, 2])));
+    history.push(Seq(1), user(1, "read all of them"));
+    history.push(Seq(1), model(reply(1, 1, "").asking(&[1, 2])));
     // A thousand tokens each.
-    (1..=20).for_each(|n| history.push(tool(n, &"x".repeat(3_984))));
+    (1..=20).for_each(|n| history.push(Seq(1), tool(n, &"x".repeat(3_984))));
     history.settle(0, None);
     assert_eq!(hidden(&history), [0; 0]);
     // A fifth less, and no more than that.
@@ -286,8 +286,8 @@ fn of_a_round_that_the_provider_refuses_the_oldest_results_are_masked() {
 fn many_small_results_are_masked_in_no_time() {
     const RESULTS: u64 = 10_000;
     let mut history = empty(Limits::of_history(1_000));
-    (1..=RESULTS).for_each(|n| history.push(tool(n, &"x".repeat(60))));
-    history.push(model(reply(1, 1, "seen")));
+    (1..=RESULTS).for_each(|n| history.push(Seq(1), tool(n, &"x".repeat(60))));
+    history.push(Seq(1), model(reply(1, 1, "seen")));
     let before = history.tokens();
     let began = std::time::Instant::now();
     history.settle(0, None);
@@ -300,17 +300,17 @@ fn many_small_results_are_masked_in_no_time() {
 fn a_turn_that_left_nothing_is_not_remembered() {
     let mut history = history_of(1, 17);
     history.end_turn(Seq(3), true);
-    history.push(user(2, &"x".repeat(24)));
+    history.push(Seq(1), user(2, &"x".repeat(24)));
     history.end_turn(Seq(4), true);
     history.settle(0, None);
     assert_eq!(history.tokens(), 10);
     assert_eq!(history.first_seq(), Seq(3));
     // Nor does the window begin with it, when there was room for it.
     let mut history = empty(Limits::of_history(35));
-    history.push(user(1, &"x".repeat(104)));
+    history.push(Seq(1), user(1, &"x".repeat(104)));
     history.end_turn(Seq(2), true);
     history.end_turn(Seq(3), true);
-    history.push(user(2, &"x".repeat(24)));
+    history.push(Seq(1), user(2, &"x".repeat(24)));
     history.end_turn(Seq(4), true);
     history.settle(0, None);
     assert_eq!(history.tokens(), 10);
@@ -406,10 +406,10 @@ proptest! {
 fn with_results(limits: Limits, turns: u64) -> History {
     let mut history = empty(limits);
     for n in 1..=turns {
-        history.push(user(n, "?"));
-        history.push(model(reply(n, 1, "").asking(&[n])));
+        history.push(Seq(1), user(n, "?"));
+        history.push(Seq(1), model(reply(n, 1, "").asking(&[n])));
         result(&mut history, n);
-        history.push(model(reply(n, 1, "so")));
+        history.push(Seq(1), model(reply(n, 1, "so")));
         history.end_turn(Seq(10 * n + 5), true);
         history.settle(0, None);
     }
@@ -477,9 +477,9 @@ fn what_is_to_be_kept_gives_way_only_to_what_the_model_takes() {
         ..keeping(0, 2, 50)
     };
     let mut history = empty(bounded);
-    history.push(user(1, "do a lot"));
+    history.push(Seq(1), user(1, "do a lot"));
     for n in 1..=20 {
-        history.push(model(reply(n, 1, "").asking(&[n])));
+        history.push(Seq(1), model(reply(n, 1, "").asking(&[n])));
         result(&mut history, n);
         assert!(history.tokens() <= 1_000, "after {n}: {}", history.tokens());
     }
@@ -495,15 +495,16 @@ fn an_estimate_alone_masks_no_result_that_the_model_has_not_seen() {
         },
         2,
     );
-    history.push(user(3, "?"));
-    history.push(model(
-        reply(3, 1, "").asking(&[3, 4, 5, 6, 7, 8, 9, 10, 11, 12]),
-    ));
+    history.push(Seq(1), user(3, "?"));
+    history.push(
+        Seq(1),
+        model(reply(3, 1, "").asking(&[3, 4, 5, 6, 7, 8, 9, 10, 11, 12])),
+    );
     (3..13).for_each(|n| result(&mut history, n));
     assert!(history.tokens() > 1_000);
     assert_eq!(whole(&history), (3..13).collect::<Vec<_>>());
     // Once it has, they may be.
-    history.push(model(reply(4, 1, "").asking(&[13])));
+    history.push(Seq(1), model(reply(4, 1, "").asking(&[13])));
     history.settle(0, None);
     assert!(!whole(&history).contains(&3), "{:?}", whole(&history));
 }
@@ -511,11 +512,11 @@ fn an_estimate_alone_masks_no_result_that_the_model_has_not_seen() {
 #[test]
 fn an_open_turn_of_many_results_shrinks_by_its_older_ones() {
     let mut history = empty(keeping(3_000, 2, 5));
-    history.push(user(1, "do a lot"));
+    history.push(Seq(1), user(1, "do a lot"));
     let mut steps = 0;
     for n in 1..=40 {
         let before = history.marks();
-        history.push(model(reply(n, 1, "").asking(&[n])));
+        history.push(Seq(1), model(reply(n, 1, "").asking(&[n])));
         result(&mut history, n);
         steps += usize::from(history.marks() != before);
         assert!(history.tokens() <= 3_000, "after {n}: {}", history.tokens());
@@ -529,11 +530,11 @@ fn an_open_turn_of_many_results_shrinks_by_its_older_ones() {
 fn a_step_that_could_not_do_enough_is_not_tried_again_at_once() {
     // The five last results alone are more than is wanted.
     let mut history = empty(keeping(300, 0, 5));
-    history.push(user(1, "do a lot"));
+    history.push(Seq(1), user(1, "do a lot"));
     let mut steps = 0;
     for n in 1..=30 {
         let before = history.marks();
-        history.push(model(reply(n, 1, "").asking(&[n])));
+        history.push(Seq(1), model(reply(n, 1, "").asking(&[n])));
         result(&mut history, n);
         steps += usize::from(history.marks() != before);
     }
@@ -577,7 +578,7 @@ fn the_last_turn_goes_when_what_waits_would_not_fit_beside_it() {
         ..Limits::none()
     };
     let mut history = empty(limits);
-    history.push(user(1, &"x".repeat(8_000)));
+    history.push(Seq(1), user(1, &"x".repeat(8_000)));
     history.end_turn(Seq(5), true);
     history.settle(0, None);
     assert_eq!(history.first_seq(), Seq(1), "there is nothing else");
@@ -591,7 +592,7 @@ fn what_waits_takes_its_room_from_what_is_kept() {
     for (waiting, kept) in [(0, 10), (90, 1), (10, 5), (30, 3)] {
         let mut history = empty(Limits::of_history(100));
         for n in 1..=10 {
-            history.push(user(n, &"x".repeat(24)));
+            history.push(Seq(1), user(n, &"x".repeat(24)));
             history.end_turn(Seq(n + 1), true);
         }
         history.settle(waiting, None);
@@ -609,7 +610,10 @@ fn an_estimate_is_corrected_by_all_that_was_sent() {
             ..Limits::none()
         });
         let frame = 16;
-        history.push(user(1, &"x".repeat(4 * TEXT_TOKENS as usize - frame)));
+        history.push(
+            Seq(1),
+            user(1, &"x".repeat(4 * TEXT_TOKENS as usize - frame)),
+        );
         let sent = TEXT_TOKENS + fixed_tokens + waiting;
         history.learn(waiting, Usage::new(sent * 3 / 2, 1));
         assert_eq!(history.marks().percent, 150, "{fixed_tokens} {waiting}");
@@ -628,4 +632,154 @@ fn nobody_with_a_name_writes_a_line_that_reads_like_anothers() {
     ] {
         assert_eq!(set_in(said), expected);
     }
+}
+
+// --- summaries ---
+
+/// A turn of two messages, told by two events.
+fn says_and_hears(history: &mut History, n: u64, bytes: usize) {
+    history.push(Seq(n * 10), user(n, &format!("q{n} {}", "x".repeat(bytes))));
+    history.push(Seq(n * 10), model(reply(n, n * 10 - 1, &format!("a{n}"))));
+    history.end_turn(Seq(n * 10 + 1), true);
+}
+
+fn summarising(history_tokens: u64) -> Limits {
+    Limits {
+        summarises: true,
+        ..Limits::of_history(history_tokens)
+    }
+}
+
+fn texts(history: &History) -> Vec<String> {
+    let told = history.conversation(&[], Conversation::default());
+    check_messages(&told.messages).unwrap();
+    let texts = told.messages.iter().map(|message| match message {
+        Message::User { text, .. } => text.to_string(),
+        Message::Assistant(reply) => reply.text.to_string(),
+        Message::Tool { output, .. } => output.content.clone(),
+    });
+    texts.collect()
+}
+
+#[test]
+fn what_is_too_much_stays_until_there_is_a_summary_of_it() {
+    let mut history = empty(summarising(1_000));
+    (1..=10).for_each(|n| says_and_hears(&mut history, n, 480));
+    history.settle(0, None);
+    assert!(history.tokens() > 1_000, "nothing is left out by itself");
+    let count = history.summary_due(0, None).unwrap();
+    let input = history.summary_input(count);
+    assert_eq!(input.before, None);
+    let upto = input.stretches.last().unwrap().upto_seq;
+    assert!(
+        input.stretches[0].text.starts_with("[user] q1 x"),
+        "{input:?}"
+    );
+    assert!(
+        input.stretches[0].text.ends_with("[assistant] a1\n"),
+        "{input:?}"
+    );
+    let summary = Arc::new(crate::domain::story::summary(upto.0, "they count"));
+    history.summarised(Seq(200), &summary, 0, None);
+    assert!(
+        (400..=650).contains(&history.tokens()),
+        "{}",
+        history.tokens()
+    );
+    assert_eq!(history.first_seq(), upto.next());
+    let told = texts(&history);
+    assert!(
+        told[0].contains("they count\n[End of the summary]\n\nq"),
+        "{}",
+        told[0]
+    );
+    assert!(history.summary_due(0, None).is_none());
+    // The next one is made of it, too, and takes its place.
+    (11..=16).for_each(|n| says_and_hears(&mut history, n, 480));
+    let count = history.summary_due(0, None).unwrap();
+    let input = history.summary_input(count);
+    assert_eq!(input.before.as_deref(), Some("they count"));
+    let upto = input.stretches.last().unwrap().upto_seq;
+    let summary = Arc::new(crate::domain::story::summary(upto.0, "they went on"));
+    history.summarised(Seq(300), &summary, 0, None);
+    let told = texts(&history);
+    assert!(told[0].contains("they went on") && !told[0].contains("they count"));
+}
+
+#[test]
+fn the_newest_messages_stay_and_no_call_loses_its_result() {
+    // A turn that lasts: it is cut where a round of tools ends.
+    let mut history = empty(summarising(1_000));
+    history.push(Seq(2), user(1, "do a lot"));
+    for n in 1..=20 {
+        history.push(Seq(n * 10), model(reply(n, 1, "").asking(&[n, n + 100])));
+        history.push(Seq(n * 10 + 1), tool_of(n, n * 10 + 1));
+        history.push(Seq(n * 10 + 2), tool_of(n + 100, n * 10 + 2));
+    }
+    let (all, _) = history.summarisable(0).unwrap();
+    let left = 61 - all;
+    assert!((KEPT_MESSAGES..KEPT_MESSAGES + 3).contains(&left), "{left}");
+    let upto = history
+        .summary_input(all)
+        .stretches
+        .last()
+        .unwrap()
+        .upto_seq;
+    assert_eq!(upto, Seq(182), "a round is not torn");
+    // Nor by a number that somebody else wrote.
+    for upto in [180, 181, 182, 189] {
+        let mut history = history.clone();
+        let summary = Arc::new(crate::domain::story::summary(upto, "so far"));
+        history.summarised(Seq(400), &summary, 0, None);
+        let expected = if upto < 182 { 172 } else { 182 };
+        assert_eq!(history.first_seq(), Seq(expected + 1), "{upto}");
+        texts(&history);
+        assert_eq!(
+            history.window_seq(),
+            Seq(1),
+            "its turn is known by its beginning"
+        );
+    }
+    // Few messages are none that a summary could stand for, however long they are.
+    let mut few = empty(summarising(1_000));
+    (1..=3).for_each(|n| says_and_hears(&mut few, n, 4_000));
+    assert_eq!(few.summarisable(0), None);
+    assert_eq!(few.summary_due(0, None), None);
+}
+
+fn tool_of(n: u64, seq: u64) -> Entry {
+    Entry::Tool {
+        seq: Seq(seq),
+        call_id: call_id(n),
+        tool_name: "date".to_owned(),
+        output: output(true, &"y".repeat(200)),
+        bytes: 200,
+    }
+}
+
+#[test]
+fn without_a_summary_it_is_made_less_as_ever_and_the_next_try_waits() {
+    let mut history = empty(summarising(1_000));
+    (1..=10).for_each(|n| says_and_hears(&mut history, n, 480));
+    let failed = Arc::new(ContextSummary {
+        upto_seq: Seq(60),
+        error: Some("down".to_owned()),
+        ..ContextSummary::default()
+    });
+    history.summarised(Seq(200), &failed, 0, None);
+    let tokens = history.tokens();
+    assert!(tokens <= 600, "{tokens}");
+    assert_eq!(history.marks().summary_seq, None);
+    let from = history.marks().summary_from_tokens;
+    assert_eq!(from, tokens + 200);
+    // Too much at once is no reason to try sooner.
+    let mut stuck = history.clone();
+    stuck.marks.summary_from_tokens = 5_000;
+    (11..=20).for_each(|n| says_and_hears(&mut stuck, n, 480));
+    assert_eq!(stuck.summary_due(0, None), None);
+    // One that only tells what was spent changes nothing.
+    let spent = Arc::new(ContextSummary::default());
+    let before = stuck.clone();
+    stuck.summarised(Seq(300), &spent, 0, None);
+    assert_eq!(stuck, before);
 }

@@ -78,6 +78,16 @@ impl Redactor {
                 self.redact_in(reason);
             }
             Event::Error { message, .. } => self.redact_in(message),
+            Event::ContextSummary(summary) => {
+                let summary = Arc::make_mut(summary);
+                self.redact_some(&mut summary.text);
+                self.redact_some(&mut summary.error);
+                self.redact_in(&mut summary.model);
+            }
+            Event::CompactRequested { keep, by } => {
+                self.redact_some(keep);
+                self.redact_some(by);
+            }
             Event::SessionStart(_)
             | Event::TurnStarted { .. }
             | Event::ToolParked { .. }

@@ -791,6 +791,8 @@ proptest! {
         let window_seq = early.history.window_seq();
         let marks = early.history.marks();
         let mut replayed = SessionState::at_window(early.summary, window_seq, marks, limits());
+        let stands_on = records.iter().find(|record| Some(record.seq) == marks.summary_seq);
+        stands_on.into_iter().for_each(|record| replayed.recall(record));
         for record in records.iter().filter(|record| record.seq >= window_seq) {
             replayed.apply(record);
         }

@@ -26,6 +26,7 @@ fn next(events: Vec<Event>) -> String {
         Step::AwaitOthers => "await others".to_owned(),
         Step::EndTurn(outcome) => format!("end: {outcome:?}"),
         Step::Paused => "paused".to_owned(),
+        Step::Summarise => "summarise".to_owned(),
     }
 }
 

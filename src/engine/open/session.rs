@@ -472,7 +472,9 @@ impl Session {
     /// Says of a session that nobody works for that there is work.
     pub(in crate::engine) fn needs_worker(live: &Live) -> bool {
         match next_step(&live.state) {
-            Step::CallModel | Step::RunTools(_) | Step::EndTurn(_) => can_write(live),
+            Step::CallModel | Step::Summarise | Step::RunTools(_) | Step::EndTurn(_) => {
+                can_write(live)
+            }
             // Tools that are asked may know that what was waited for is there.
             Step::AwaitOthers => live.has_unasked_calls && can_write(live),
             Step::Idle | Step::Paused => false,
@@ -619,6 +621,9 @@ fn replay(
     {
         let limits = limits(&summary.agent);
         let mut state = SessionState::at_window(summary, window_seq, marks, limits);
+        if let Some(seq) = marks.summary_seq {
+            read_records(store, id, seq, seq, |record| state.recall(record))?;
+        }
         read_records(store, id, window_seq, last_seq, |record| {
             state.apply(record)
         })?;

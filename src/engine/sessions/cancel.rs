@@ -12,7 +12,7 @@ use crate::engine::sessions::Sessions;
 use crate::engine::space::Stalled;
 use crate::engine::stored::read_records;
 use crate::engine::turn::workers;
-use crate::engine::watch::live::{Interrupt, Live, WatcherRole};
+use crate::engine::watch::live::{Interrupt, WatcherRole};
 use crate::engine::watch::subscription::WatcherGuard;
 
 /// How long a cancelled worker may take to leave before its session is taken from it.
@@ -71,19 +71,20 @@ impl Sessions {
     /// Ends the unfinished turn, with the help of its worker if that answers in time.
     fn cancel_turn(&self, session: &Arc<Session>, cause: &SaidBy) -> Result<bool, EngineError> {
         let watcher = WatcherGuard::take(session, WatcherRole::Readonly);
-        let is_unfinished = |live: &Live| live.state.turn.is_some() || live.state.is_asked();
-        let (started, is_open) = {
+        let (started, in_turn, is_compacting) = {
             let live = session.live();
-            (live.last_seq(), is_unfinished(&live))
+            let state = &live.state;
+            let in_turn = state.turn.is_some() || state.is_asked();
+            (live.last_seq(), in_turn, state.summary.compact.is_some())
         };
-        if !is_open {
+        if !in_turn && !is_compacting {
             return Ok(false);
         }
         if workers::interrupt_for(session, Interrupt::Cancelled, cause.clone()) {
             let deadline = Instant::now() + CANCEL_PATIENCE;
             while Instant::now() < deadline {
                 watcher.wait(deadline);
-                if self.has_turn_ended(session, started)? {
+                if self.has_turn_ended(session, in_turn, started)? {
                     return Ok(true);
                 }
             }
@@ -118,8 +119,14 @@ impl Sessions {
         Ok(())
     }
 
-    /// Looks in the log whether a turn has ended since event `after`: another may have begun by now.
-    fn has_turn_ended(&self, session: &Session, after: Seq) -> Result<bool, EngineError> {
+    /// Looks in the log whether a turn, or else a summary outside of turns, has ended since event `after`: another may
+    /// have begun by now.
+    fn has_turn_ended(
+        &self,
+        session: &Session,
+        in_turn: bool,
+        after: Seq,
+    ) -> Result<bool, EngineError> {
         let last = session.live().last_seq();
         let mut ended = false;
         read_records(
@@ -127,7 +134,13 @@ impl Sessions {
             &session.id,
             after.next(),
             last,
-            |record| ended |= matches!(record.event, Event::TurnEnded { .. }),
+            |record| {
+                ended |= match record.event {
+                    Event::TurnEnded { .. } => true,
+                    Event::ContextSummary(_) => !in_turn,
+                    _ => false,
+                };
+            },
         )?;
         Ok(ended)
     }

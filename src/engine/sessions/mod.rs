@@ -6,6 +6,7 @@ mod approvals;
 mod cancel;
 pub(in crate::engine) mod chat_requests;
 mod chats;
+mod context;
 mod creation;
 mod creation_locks;
 pub(in crate::engine) mod engine;
@@ -22,6 +23,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 pub use crate::engine::watch::view;
+pub use context::ContextUse;
 
 use crate::base::lock::lock;
 use crate::base::timer::{Timer, TimerHandle};

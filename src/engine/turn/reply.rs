@@ -67,6 +67,10 @@ impl Worker<'_> {
             return self.end_turn(Ending::failed(failure));
         }
         let mut call = self.prepare(&agent)?;
+        // What the provider has said of its window may be news.
+        if self.live()?.state.wants_summary() {
+            return Ok(());
+        }
         // A provider would refuse it, or leave out what it likes without a word.
         if let Some(why) = call.long_prompt.as_ref().filter(|one| one.is_hopeless) {
             let why = format!("the model is not asked: {why}");
@@ -76,6 +80,19 @@ impl Worker<'_> {
         let Some(mut result) = self.stream(&call)? else {
             return Ok(());
         };
+        if let Err(LlmError::ContextOverflow { .. }) = &result
+            && self.summarise_refused(&agent)?
+        {
+            // Somebody may have ended it meanwhile.
+            if self.interrupt()?.is_some() || self.live()?.state.turn.is_none() {
+                return self.forget_journal();
+            }
+            call = self.prepare(&agent)?;
+            match self.stream(&call)? {
+                Some(again) => result = again,
+                None => return Ok(()),
+            }
+        }
         if let Err(error @ LlmError::ContextOverflow { .. }) = &result
             && let Some(next) = self.after_overflow(&agent, &mut call, error)?
         {
@@ -178,7 +195,7 @@ impl Worker<'_> {
     }
 
     /// The most that a reply to `agent` may hold: it can want less than the server allows, not more.
-    fn reply_bytes(&self, agent: &Agent) -> usize {
+    pub(in crate::engine) fn reply_bytes(&self, agent: &Agent) -> usize {
         let own = agent.spec.limits.reply_bytes;
         let own = own.and_then(|bytes| usize::try_from(bytes).ok());
         own.map_or(self.parts.reply_bytes, |own| {
@@ -553,20 +570,7 @@ impl Sink for ReplySink<'_, '_> {
     }
 
     fn notice(&mut self, code: NoticeCode, message: String) {
-        let code = code.as_str();
-        log::info!("session {}: {code}: {message}", self.worker.session.id);
-        let written = self.worker.write_now(|_| {
-            vec![Event::Error {
-                code: code.to_owned(),
-                message,
-            }]
-        });
-        if written.is_err() {
-            log::debug!(
-                "session {}: the notice was not kept",
-                self.worker.session.id
-            );
-        }
+        self.worker.note(code, message);
     }
 }
 

@@ -145,6 +145,7 @@ impl<'a> Worker<'a> {
     fn take(&mut self, step: Step) -> Result<(), Leave> {
         match step {
             Step::CallModel => self.call_model(),
+            Step::Summarise => self.summarise(),
             Step::RunTools(calls) => self.advance(&calls),
             Step::EndTurn(outcome) => self.end_turn(ending(outcome)),
             // Nothing of these is ever claimed.
@@ -204,8 +205,16 @@ impl<'a> Worker<'a> {
             _ if self.parts.draining.is_begun() => NextAction::Retired,
             Step::AwaitOthers | Step::RunTools(_) if live.has_unasked_calls => NextAction::AskTools,
             Step::AwaitOthers => NextAction::Retired,
-            Step::CallModel | Step::RunTools(_) if live.wants_a_client() => NextAction::NobodyThere,
-            Step::CallModel | Step::RunTools(_) | Step::EndTurn(_) => NextAction::Step(step),
+            // Outside of turns somebody has asked for it, and need not wait for it.
+            Step::Summarise if live.state.turn.is_none() && !live.state.is_asked() => {
+                NextAction::Step(step)
+            }
+            Step::CallModel | Step::Summarise | Step::RunTools(_) if live.wants_a_client() => {
+                NextAction::NobodyThere
+            }
+            Step::CallModel | Step::Summarise | Step::RunTools(_) | Step::EndTurn(_) => {
+                NextAction::Step(step)
+            }
         };
         if matches!(found, NextAction::Retired) {
             live.work = Work::None;
@@ -390,12 +399,21 @@ impl<'a> Worker<'a> {
 
     /// Ends the turn because somebody said so.
     pub(in crate::engine) fn cancel_turn(&mut self) -> Result<(), Leave> {
+        self.cancel_turn_after(None)
+    }
+
+    /// The same with what is to be written down first.
+    pub(in crate::engine) fn cancel_turn_after(
+        &mut self,
+        first: Option<Event>,
+    ) -> Result<(), Leave> {
         // What was cancelled cannot be called again.
         self.model = None;
         let turn_id = self.session.parts.ids.turn_id();
         self.write(|live| {
             let ending = Ending::cancelled(CANCELLED).said_by(live.cancel_cause());
-            events::end_of_all(live, turn_id, ending)
+            let ends = events::end_of_all(live, turn_id, ending);
+            first.into_iter().chain(ends).collect()
         })?;
         self.live()?.end_cancel();
         self.clear_journal()

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use crate::base::text;
-use crate::domain::code::FailureCode;
+use crate::domain::code::{FailureCode, NoticeCode};
 use crate::domain::event::{
     ApprovalKind, AssistantResponse, Attachment, Decision, Event, Failure, FinishReason, Outcome,
     Record, Status, ToolCall, ToolOutput, Usage, UserMessage,
@@ -447,6 +447,13 @@ impl Feed {
                 code: code.clone(),
                 message: message.clone(),
             }),
+            // Of one that failed an event of its own tells.
+            Event::ContextSummary(summary) if summary.text.is_some() => one(FeedEvent::Notice {
+                code: NoticeCode::Summarised.as_str().to_owned(),
+                message:
+                    "a summary of the older part of the conversation goes to the model from here on"
+                        .to_owned(),
+            }),
             Event::SessionEnd { .. } => {
                 self.is_over = true;
                 let end = if shows_all {
@@ -476,6 +483,8 @@ impl Feed {
             | Event::ToolParked { .. }
             | Event::SilentMessage { .. }
             | Event::SessionChanged { .. }
+            | Event::ContextSummary(_)
+            | Event::CompactRequested { .. }
             | Event::SessionAdopted {}
             | Event::Unknown => Vec::new(),
         }

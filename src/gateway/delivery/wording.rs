@@ -206,6 +206,9 @@ pub(super) fn said_nothing(notice_code: &str) -> Option<String> {
         NoticeCode::Retry
         | NoticeCode::Fallback
         | NoticeCode::ContextTruncated
+        | NoticeCode::Summarising
+        | NoticeCode::Summarised
+        | NoticeCode::NotSummarised
         | NoticeCode::ReplyTooLong
         | NoticeCode::Continued
         | NoticeCode::CallCut

@@ -21,6 +21,13 @@ pub(super) enum ChatCommand {
     Reset,
     /// What is allowed for the conversation is to be said, or taken back.
     Grants(GrantsOrder),
+    /// How much of the conversation does the model see?
+    Context,
+    /// The conversation is to be summarised.
+    Compact {
+        /// What the summary is to keep above all.
+        keep: Option<String>,
+    },
     /// A question is answered; `None` for an answer that there is not.
     Decide(Option<Decision>),
 }
@@ -35,6 +42,8 @@ impl ChatCommand {
             ChatCommand::Stop => "/stop",
             ChatCommand::Reset => "/reset",
             ChatCommand::Grants(_) => "/grants",
+            ChatCommand::Context => "/context",
+            ChatCommand::Compact { .. } => "/compact",
             ChatCommand::Decide(Some(Decision::Deny)) => "/deny",
             ChatCommand::Decide(_) => "/approve",
         }
@@ -69,6 +78,8 @@ pub(super) const HELP: &str = "Write what you want, and I answer.\n\n\
     - `/stop` stops it\n\
     - `/reset` ends this conversation; your next message begins a new one\n\
     - `/grants` says what is allowed for this conversation; `/grants revoke` takes it back\n\
+    - `/compact` has the older part of this conversation summarised; say behind it what is to be kept\n\
+    - `/context` says how much of it I have in view\n\
     - `/approve` and `/deny` answer my question, if you may decide\n\
     - `/help` shows this";
 
@@ -124,6 +135,10 @@ fn command(name: &str, rest: &str) -> Option<ChatCommand> {
         "stop" => ChatCommand::Stop,
         "reset" => ChatCommand::Reset,
         "grants" => ChatCommand::Grants(grants_order(rest)),
+        "context" => ChatCommand::Context,
+        "compact" => ChatCommand::Compact {
+            keep: (!rest.is_empty()).then(|| rest.to_owned()),
+        },
         "approve" => ChatCommand::Decide(decision(rest)),
         "deny" => ChatCommand::Decide(Some(Decision::Deny)),
         _ => return None,

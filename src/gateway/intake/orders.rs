@@ -4,7 +4,7 @@ use crate::domain::event::{Decision, Status};
 use crate::domain::ids::SessionId;
 use crate::domain::message::MessageText;
 use crate::engine::watch::view::SessionView;
-use crate::engine::{EngineError, NewMessage, Overheard, StandingGrant, StopInChat};
+use crate::engine::{ContextUse, EngineError, NewMessage, Overheard, StandingGrant, StopInChat};
 use crate::gateway::delivery::{SenderNews, with_command};
 use crate::gateway::incoming::{IntakeError, TakenIn};
 use crate::gateway::intake::chat_command::{ChatCommand, GrantsOrder, HELP};
@@ -12,6 +12,7 @@ use crate::gateway::intake::desk::{Desk, Guest, of_engine, of_outbox};
 use crate::gateway::intake::wording;
 use crate::gateway::protocol::CallbackQuery;
 
+const NO_CONVERSATION: &str = "There is no conversation yet.";
 const NOT_OPEN: &str = "This question is not open any more.";
 const NOT_ASKED: &str =
     "My question is only on its way to this chat: answer it once you have read it.";
@@ -41,6 +42,8 @@ impl Orders<'_> {
             ChatCommand::Stop => self.stop(guest, session)?,
             ChatCommand::Reset => self.reset(guest, session)?,
             ChatCommand::Grants(order) => self.grants(guest, session, *order)?,
+            ChatCommand::Context => (Some(self.context(session)?), false),
+            ChatCommand::Compact { keep } => (Some(self.compact(guest, session, keep)?), false),
             ChatCommand::Decide(decision) => self.answer(guest, session, *decision)?,
         };
         if let Some(said) = said {
@@ -93,6 +96,50 @@ impl Orders<'_> {
                 Ok((Some("There is nothing to stop.".to_owned()), false))
             }
             Some(Err(error)) => Err(of_engine(error)),
+        }
+    }
+
+    /// What the model has in view of the conversation, in words.
+    fn context(self, session: Option<&SessionView>) -> Result<String, IntakeError> {
+        let Some(session) = session else {
+            return Ok(NO_CONVERSATION.to_owned());
+        };
+        let used = self.desk.sessions.context(&session.id).map_err(of_engine)?;
+        let ContextUse {
+            prompt,
+            tools,
+            summary,
+            history,
+            free,
+        } = used;
+        Ok(format!(
+            "About {history} tokens of this conversation are in my view, and a summary of {summary}; beside them {prompt} \
+             of my instructions and {tools} of my tools. Another {free} go in before older ones are summarised."
+        ))
+    }
+
+    fn compact(
+        self,
+        guest: &Guest,
+        session: Option<&SessionView>,
+        keep: &Option<String>,
+    ) -> Result<String, IntakeError> {
+        /// What a person writes behind the command; more is a message.
+        const KEEP_CHARS: usize = 500;
+        let Some(session) = session else {
+            return Ok(NO_CONVERSATION.to_owned());
+        };
+        let keep = keep
+            .as_ref()
+            .map(|text| text.chars().take(KEEP_CHARS).collect());
+        let asked = self
+            .desk
+            .sessions
+            .compact(&session.id, keep, &guest.principal());
+        match asked {
+            Ok(_) => Ok("I summarise the older part of our conversation.".to_owned()),
+            Err(EngineError::NotSummarised(why)) => Ok(format!("I cannot summarise this: {why}.")),
+            Err(error) => Err(of_engine(error)),
         }
     }
 

@@ -3,13 +3,18 @@
 use serde_json::{Value, json};
 
 /// What each does. `/start` is shown by Telegram itself.
-const COMMANDS: [(&str, &str); 7] = [
+const COMMANDS: [(&str, &str); 9] = [
     ("status", "What I am doing"),
     ("stop", "Stop what I am doing"),
     (
         "reset",
         "End this conversation; your next message begins a new one",
     ),
+    (
+        "compact",
+        "Have the older part of this conversation summarised",
+    ),
+    ("context", "How much of this conversation I have in view"),
     ("approve", "Answer my question with yes, if you may decide"),
     ("deny", "Answer my question with no, if you may decide"),
     ("grants", "What is allowed for this conversation"),

@@ -55,6 +55,8 @@ pub fn dispatch(context: &ApiContext, request: &dyn ApiRequest) -> Result<Handle
             let cancel = OtherRequest::Cancel { id };
             return Ok(Handled::Wait(LongRequest::Other(cancel)));
         }
+        ApiRoute::ShowContext(id) => sessions::context(context, &id)?,
+        ApiRoute::Compact(id) => sessions::compact(context, &id, request, &by()?)?,
         ApiRoute::IssueTicket(id) => sessions::issue_ticket(context, &id, &by()?)?,
         ApiRoute::ListGrants(id) => sessions::grants(context, &id)?,
         ApiRoute::RevokeGrants(id, which) => sessions::revoke_grants(context, &id, which, &by()?)?,
@@ -125,6 +127,8 @@ pub(super) fn check_accept(route: &ApiRoute, accept: Option<&str>) -> Result<(),
         | ApiRoute::ListGrants(_)
         | ApiRoute::RevokeGrants(..)
         | ApiRoute::Cancel(_)
+        | ApiRoute::ShowContext(_)
+        | ApiRoute::Compact(_)
         | ApiRoute::ReloadAgents
         | ApiRoute::ListGateways
         | ApiRoute::GatewayLog(_)

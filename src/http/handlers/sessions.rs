@@ -15,7 +15,9 @@ use crate::http::jobs::OtherRequest;
 use crate::http::problem::HttpProblem;
 use crate::http::query::Query;
 use crate::http::wire;
-use crate::wire::{Change, GrantListBody, NewSession, SessionListBody, TicketBody};
+use crate::wire::{
+    Change, Compact, CompactingBody, GrantListBody, NewSession, SessionListBody, TicketBody,
+};
 
 const PAGE_DEFAULT: usize = 100;
 const PAGE_MAX: usize = 1000;
@@ -158,6 +160,24 @@ pub(super) fn revoke_grants(
         Some(seq) => Err(HttpProblem::new(404, format!("there is no grant {seq}"))),
         None => Ok(Answer::nothing()),
     }
+}
+
+/// What the next call of its model would take.
+pub(super) fn context(context: &ApiContext, id: &SessionId) -> Result<Answer, HttpProblem> {
+    let used = context.sessions.context(id)?;
+    Ok(Answer::json(200, &wire::context(used)))
+}
+
+/// Answers as soon as the wish is stored; what comes of it, the session's events tell.
+pub(super) fn compact(
+    context: &ApiContext,
+    id: &SessionId,
+    request: &dyn ApiRequest,
+    by: &Principal,
+) -> Result<Answer, HttpProblem> {
+    let Compact { keep } = Compact::parse(request.body())?;
+    let seq = context.sessions.compact(id, keep, by)?;
+    Ok(Answer::json(202, &CompactingBody { seq }))
 }
 
 pub(super) fn delete(

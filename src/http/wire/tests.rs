@@ -14,9 +14,9 @@ use crate::domain::time::Timestamp;
 use crate::http::answer::Answer;
 use crate::http::testing;
 use crate::wire::{
-    AdmittedBody, Approve, ApproveSender, CancelledBody, Change, ClearedBody, FileErrorBody,
-    GatewayAuthBody, GatewayBody, GatewayListBody, GatewayLogBody, GrantListBody, NewSession,
-    OutboxBody, PairingBody, PairingListBody, ProblemBody, ReadinessBody, ReloadBody,
+    AdmittedBody, Approve, ApproveSender, CancelledBody, Change, ClearedBody, CompactingBody,
+    FileErrorBody, GatewayAuthBody, GatewayBody, GatewayListBody, GatewayLogBody, GrantListBody,
+    NewSession, OutboxBody, PairingBody, PairingListBody, ProblemBody, ReadinessBody, ReloadBody,
     RestartedBody, Say, SetAsideBody, ShutdownBody, TicketBody, VersionBody, WaitingChatBody,
 };
 
@@ -284,6 +284,14 @@ fn answers_about_turns() -> Vec<Row> {
         Row::answer::<DecidedBody>(&asks_again),
         Row::answer::<DecidedBody>(&DecidedBody::<&str>::Working { seq: Seq(3) }),
         Row::answer::<CancelledBody>(&CancelledBody { cancelled: true }),
+        Row::answer::<CompactingBody>(&CompactingBody { seq: Seq(3) }),
+        Row::answer::<ContextBody>(&context(ContextUse {
+            prompt: 1,
+            tools: 2,
+            summary: 3,
+            history: 4,
+            free: 5,
+        })),
     ]
 }
 

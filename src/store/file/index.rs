@@ -267,7 +267,7 @@ impl Table {
             chat,
             owner,
             status: summary.status,
-            unfinished: summary.unfinished,
+            unfinished: summary.is_unfinished(),
         };
     }
 

@@ -20,12 +20,14 @@ use crate::terminal::older::Older;
 use crate::terminal::paint::Tone;
 use crate::terminal::prompt::{Prompt, PromptInput};
 use crate::terminal::transcript::Transcript;
-use crate::wire::{ApprovalBody, GrantBody};
+use crate::wire::{ApprovalBody, ContextBody, GrantBody};
 
 const HELP: &str = "/help    shows this
 /grants  shows what is allowed for this session; /grants revoke [NUMBER] takes it back
 /cancel  stops the reply, as Ctrl+C does while it comes
 /quit    leaves, as Ctrl+D does; the session stays
+/context shows how many tokens the conversation takes, and how many are free
+/compact [what to keep] has its older part summarised now
 A line that ends with \\ goes on in the next one.
 @PATH in a message brings that file along, and so does a path that stands alone in a line.";
 
@@ -117,6 +119,8 @@ impl Keyboard {
             "/quit" => return Ok(Stay::No),
             "/cancel" => self.cancel_turn()?,
             other if is_grants(other) => self.grants(other)?,
+            "/context" => self.show_context()?,
+            other if wish(other).is_some() => self.compact(wish(other).unwrap_or_default())?,
             other if is_unknown_command(other) => {
                 let note = format!("{} is not a command; see /help", clean(other));
                 self.shared.say(Tone::Dim, &note);
@@ -264,6 +268,32 @@ impl Keyboard {
         Ok(())
     }
 
+    /// Has the conversation summarised; the events say what comes of it.
+    fn compact(&mut self, wish: &str) -> Result<(), ChatError> {
+        let wish = wish.to_owned();
+        self.threads
+            .start("compact", &self.shared, move |shared, cancel| {
+                let keep = Some(wish.as_str()).filter(|wish| !wish.is_empty());
+                match shared.client.compact(cancel, &shared.session, keep) {
+                    Ok(()) | Err(ClientError::Cancelled) => {}
+                    Err(error) => shared.complain(&error),
+                }
+            })?;
+        Ok(())
+    }
+
+    fn show_context(&mut self) -> Result<(), ChatError> {
+        self.threads
+            .start("context", &self.shared, |shared, cancel| {
+                match shared.client.context(cancel, &shared.session) {
+                    Ok(used) => shared.say(Tone::Dim, &context_lines(&used)),
+                    Err(ClientError::Cancelled) => {}
+                    Err(error) => shared.complain(&error),
+                }
+            })?;
+        Ok(())
+    }
+
     fn decide(&mut self, asked: ApprovalBody, decision: Decision) -> Result<(), ChatError> {
         self.shared.board.answered(&asked);
         if let Some(older) = &self.shared.older {
@@ -370,6 +400,25 @@ fn granted(grants: &[GrantBody]) -> String {
     format!("allowed for this session:\n{}", lines.join("\n"))
 }
 
+/// What the summary is to keep that `/compact` asks for; `None` for any other text.
+fn wish(text: &str) -> Option<&str> {
+    let rest = text.strip_prefix("/compact")?;
+    (rest.is_empty() || rest.starts_with(char::is_whitespace)).then(|| rest.trim())
+}
+
+/// A line for each part of the next call.
+fn context_lines(used: &ContextBody) -> String {
+    let parts = [
+        ("prompt", used.prompt),
+        ("tools", used.tools),
+        ("summary", used.summary),
+        ("history", used.history),
+        ("free", used.free),
+    ];
+    let lines = parts.map(|(name, tokens)| format!("{name:<8}{tokens:>9}"));
+    format!("tokens of the next call, about\n{}", lines.join("\n"))
+}
+
 /// A word like `/exit`; a path or a longer text is a message.
 fn is_unknown_command(text: &str) -> bool {
     text.strip_prefix('/')
@@ -435,5 +484,24 @@ mod tests {
         assert!(!is_unknown_command("/etc/passwd"));
         assert!(!is_unknown_command("/exit now?"));
         assert!(!is_unknown_command("/"));
+    }
+
+    #[test]
+    fn what_a_summary_is_to_keep_stands_behind_its_command() {
+        assert_eq!(wish("/compact"), Some(""));
+        assert_eq!(
+            wish("/compact  the names\nand ids "),
+            Some("the names\nand ids")
+        );
+        assert_eq!(wish("/compactor"), None);
+        assert_eq!(wish("please /compact"), None);
+        let used = ContextBody {
+            prompt: 1_200,
+            tools: 0,
+            summary: 0,
+            history: 18_000,
+            free: 2_000,
+        };
+        assert!(context_lines(&used).ends_with("history     18000\nfree         2000"));
     }
 }

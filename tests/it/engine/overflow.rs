@@ -125,7 +125,7 @@ fn each_message_that_is_refused_leaves_less_for_the_next() {
 #[test]
 fn what_the_provider_says_that_it_takes_is_used_at_once_and_by_other_sessions() {
     const REFUSAL: &str = "This model's maximum context length is 4096 tokens. However, your messages resulted in 20000 tokens.";
-    let world = world(|_| {});
+    let world = world(|spec| spec.session.summary = false);
     let (id, other) = (world.session(), world.session());
     talk(&world, &id, 16);
     talk(&world, &other, 16);

@@ -116,6 +116,7 @@ fn each_prompt_begins_with_the_one_before_byte_for_byte() {
 #[test]
 fn over_the_limit_the_prompt_is_made_less_in_a_few_steps() {
     let world = world(|spec| {
+        spec.session.summary = false;
         spec.session.max_history_tokens = 4_000;
         spec.session.max_tool_iterations = 100;
     });
@@ -140,6 +141,7 @@ fn over_the_limit_the_prompt_is_made_less_in_a_few_steps() {
 #[test]
 fn a_session_opened_anew_goes_on_with_the_same_window() {
     let adapt: Adapt = |spec| {
+        spec.session.summary = false;
         spec.session.max_history_tokens = 3_000;
         spec.session.tool_results.keep_last = 1;
     };
@@ -231,14 +233,20 @@ const TOO_LONG: &str = "This model's maximum context length is 4096 tokens.";
 fn a_conversation_that_the_provider_finds_too_long_is_shortened_and_asked_again() {
     let refused = || error(400, TOO_LONG);
     let told = || pieces(&[]).and_error(400, TOO_LONG);
-    is_shortened(world(|_| {}), refused());
+    is_shortened(world(|spec| spec.session.summary = false), refused());
     for step in [refused(), told()] {
         is_shortened(
-            world(|spec| spec.model.main.name = "gpt-5.6".to_owned()),
+            world(|spec| {
+                spec.session.summary = false;
+                spec.model.main.name = "gpt-5.6".to_owned();
+            }),
             step.clone(),
         );
         is_shortened(
-            world(|spec| spec.model.main.provider = Provider::OLLAMA),
+            world(|spec| {
+                spec.session.summary = false;
+                spec.model.main.provider = Provider::OLLAMA;
+            }),
             step,
         );
     }
@@ -280,7 +288,7 @@ fn is_shortened(world: World, step: Step) {
 
 #[test]
 fn what_is_too_long_twice_fails_the_turn_and_says_what_may_help() {
-    let world = world(|_| {});
+    let world = world(|spec| spec.session.summary = false);
     let id = world.session();
     turn(&world, &id, 2, 200);
     world
