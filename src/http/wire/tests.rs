@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::domain::event::{ApprovalKind, Attachment, Decision, SessionGrant};
 use crate::domain::files::{FileKey, MediaType};
 use crate::domain::ids::{CallId, MessageId, Seq};
+use crate::domain::search::FoundMessage;
 use crate::domain::time::Timestamp;
 use crate::http::answer::Answer;
 use crate::http::testing;
@@ -17,7 +18,8 @@ use crate::wire::{
     AdmittedBody, Approve, ApproveSender, CancelledBody, Change, ClearedBody, CompactingBody,
     FileErrorBody, GatewayAuthBody, GatewayBody, GatewayListBody, GatewayLogBody, GrantListBody,
     NewSession, OutboxBody, PairingBody, PairingListBody, ProblemBody, ReadinessBody, ReloadBody,
-    RestartedBody, Say, SetAsideBody, ShutdownBody, TicketBody, VersionBody, WaitingChatBody,
+    RestartedBody, Say, SearchBody, SetAsideBody, ShutdownBody, TicketBody, VersionBody,
+    WaitingChatBody,
 };
 
 #[test]
@@ -243,9 +245,26 @@ fn answers_about_sessions() -> Vec<Row> {
         Row::answer::<SessionListBody>(&SessionListBody::from(&page)),
         Row::answer::<MessageListBody>(&MessageListBody::from(&[message][..])),
         Row::answer::<GrantListBody>(&GrantListBody::from(&[grant][..])),
+        Row::answer::<SearchBody>(&SearchBody {
+            messages: vec![found(&view)],
+        }),
         Row::answer::<RecordPageBody>(&record_page(vec![record(line)], 1)),
         Row::answer::<TicketBody>(&ticket),
     ]
+}
+
+fn found(session: &SessionView) -> FoundMessage {
+    FoundMessage {
+        session_id: session.id.clone(),
+        agent: "a".to_owned(),
+        title: Some("t".to_owned()),
+        seq: Seq(3),
+        message_id: MessageId::mint(1, 2),
+        role: "user".to_owned(),
+        sender_name: Some("Ada".to_owned()),
+        created_at: session.summary.created_at,
+        snippet: "hi".to_owned(),
+    }
 }
 
 fn notice() -> NoticeBody {

@@ -22,7 +22,7 @@ fn card(shown: Value) -> ModelCard {
     decoder
         .event(b"", shown.to_string().as_bytes(), &mut heard)
         .unwrap();
-    decoder.card.unwrap()
+    decoder.card.unwrap_or_default()
 }
 
 fn choice() -> ModelChoice {
