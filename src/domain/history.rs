@@ -398,11 +398,11 @@ impl History {
         let mut left = self.entries_tokens(0..len, &self.marks);
         let mut cut = 0;
         let mut found = None;
-        for at in 1..len {
+        for (at, kept) in messages.into_iter().enumerate().take(len).skip(1) {
             let tokens = self.entries_tokens(at - 1..at, &self.marks);
             left -= tokens;
             cut += tokens;
-            if messages[at] < KEPT_MESSAGES + joins(at) {
+            if kept < KEPT_MESSAGES + joins(at) {
                 break;
             }
             if self.is_border(at) {

@@ -135,11 +135,8 @@ impl Sessions {
             after.next(),
             last,
             |record| {
-                ended |= match record.event {
-                    Event::TurnEnded { .. } => true,
-                    Event::ContextSummary(_) => !in_turn,
-                    _ => false,
-                };
+                ended |= matches!(record.event, Event::TurnEnded { .. });
+                ended |= !in_turn && matches!(record.event, Event::ContextSummary(_));
             },
         )?;
         Ok(ended)
