@@ -5,14 +5,15 @@ use serde::{Deserialize, Serialize};
 use crate::domain::ids::{MessageId, Seq, SessionId};
 use crate::domain::ranking::WordQuery;
 use crate::domain::state::Summary;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{self, Timestamp};
 
 /// So many messages are found unless more are wanted.
 pub const FOUND_USUAL: usize = 10;
 /// And at most so many.
 pub const FOUND_MAX: usize = 50;
 /// How a time must be written for [`since`].
-pub const SINCE_RULE: &str = "a day or a time: `2026-03-01`, `2026-03-01T09:30:00Z`";
+pub const SINCE_RULE: &str =
+    "a day, a time, or how long ago: `2026-03-01`, `2026-03-01T09:30:00Z`, `7d`";
 
 /// What is looked for, and where.
 pub struct MessageSearch<'a> {
@@ -56,8 +57,12 @@ pub struct FoundMessage {
     pub snippet: String,
 }
 
-/// The time from which on messages are looked for: a day of UTC, or any time.
-pub fn since(text: &str) -> Option<Timestamp> {
+/// The time from which on messages are looked for: a day of UTC, any time, or so long before `now`.
+pub fn since(text: &str, now: Timestamp) -> Option<Timestamp> {
+    if let Some(ago) = time::parse_duration(text) {
+        let ago = u64::try_from(ago.as_micros()).unwrap_or(u64::MAX);
+        return Some(Timestamp::from_micros(now.as_micros().saturating_sub(ago)));
+    }
     let day = || Timestamp::parse(&format!("{text}T00:00:00Z"));
     Timestamp::parse(text).or_else(|_| day()).ok()
 }

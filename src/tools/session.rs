@@ -2,6 +2,7 @@
 
 use std::fmt::{Debug, Write as _};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -149,7 +150,8 @@ impl SessionTool {
             } => {
                 let since = since.filter(|since| !since.is_empty());
                 let since = since.map(|text| {
-                    search::since(&text).ok_or_else(|| format!("`since` must be {SINCE_RULE}"))
+                    search::since(&text, SystemTime::now().into())
+                        .ok_or_else(|| format!("`since` must be {SINCE_RULE}"))
                 });
                 let limit = limit.unwrap_or(FOUND_USUAL).clamp(1, FOUND_MAX);
                 self.search(run, &query, since.transpose()?, limit)
@@ -454,7 +456,7 @@ pub(super) fn parameters() -> Value {
                 "description": "What to go back from: list: a session's id; read: a message's number.",
             },
             "query": {"type": "string", "description": "search: words to look for."},
-            "since": {"type": "string", "description": "search: a day or a time, 2026-03-01."},
+            "since": {"type": "string", "description": "search: a day, a time or how long ago: 2026-03-01, 7d."},
             "limit": {"type": "integer", "minimum": 1, "maximum": READ_MAX},
         },
         "required": ["action"],

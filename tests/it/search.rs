@@ -87,8 +87,7 @@ fn a_request_finds_messages_and_says_what_it_does_not_understand() {
     let (_workspace, server) = Bench::new().agent(echo("ada")).serve().apart();
     let session = server.create_session("ada");
     server.say(&session, KEY);
-    let answer =
-        server.get("/api/v1/sessions/search?query=deploying+keys&since=2000-01-01&agent=ada");
+    let answer = server.get("/api/v1/sessions/search?query=deploying+keys&since=1d&agent=ada");
     assert_eq!(answer.status, 200, "{}", answer.text());
     let found = &answer.json()["messages"];
     assert_eq!(found.as_array().unwrap().len(), 2, "{found}");

@@ -9,7 +9,7 @@ use crate::cli::session_table::age;
 use crate::cli::settings::ClientSettings;
 use crate::cli::source::SessionSource;
 use crate::domain::search::{FoundMessage, SINCE_RULE, since};
-use crate::domain::time::{Timestamp, parse_duration};
+use crate::domain::time::Timestamp;
 use crate::terminal::clean::one_line;
 
 const NAME_WIDTH: usize = 40;
@@ -18,12 +18,7 @@ const NAME_WIDTH: usize = 40;
 pub(super) fn run(args: &SessionSearchArgs, settings: &ClientSettings) -> CliResult {
     let now = Timestamp::from(SystemTime::now());
     let since = args.since.as_deref().map(|text| {
-        let ago = parse_duration(text).map(|ago| {
-            let ago = u64::try_from(ago.as_micros()).unwrap_or(u64::MAX);
-            Timestamp::from_micros(now.as_micros().saturating_sub(ago))
-        });
-        ago.or_else(|| since(text))
-            .ok_or_else(|| CliError::usage(format!("--since must be {SINCE_RULE}, or `7d`")))
+        since(text, now).ok_or_else(|| CliError::usage(format!("--since must be {SINCE_RULE}")))
     });
     let since = since.transpose()?;
     let text = args.words.join(" ");

@@ -200,7 +200,12 @@ fn of_many_texts_those_that_fit_best_are_kept() {
     assert_eq!(best[..2], [7, 3 * KEPT_MAX - 1]);
 }
 
+/// Making one takes a moment.
+static CUTTER: std::sync::LazyLock<Cutter> = std::sync::LazyLock::new(Cutter::new);
+
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn nothing_panics_and_a_text_is_found_by_its_own_words(
         query in "\\PC{0,60}", texts in proptest::collection::vec("\\PC{0,200}", 0..6), bytes in 0usize..80,
@@ -221,7 +226,7 @@ proptest! {
     fn what_a_text_takes_grows_with_its_length_alone(text in "[aä茶é 가\u{300}\u{3099}ﬁ]{0,50}") {
         let pieces = |text: &str| {
             let mut pieces = 0;
-            Cutter::new().cut(text, false, &TokenFilter::open(), &mut |_, _| pieces += 1);
+            CUTTER.cut(text, false, &TokenFilter::open(), &mut |_, _| pieces += 1);
             pieces
         };
         prop_assert!(pieces(&text) <= text.chars().count());

@@ -93,7 +93,9 @@ pub(super) fn search(query: &Query, by: Principal) -> Result<OtherRequest, HttpP
     let query = SearchQuery {
         text: text.to_owned(),
         agent: query.get("agent").map(str::to_owned),
-        since: query.parsed("since", SINCE_RULE, since)?,
+        since: query.parsed("since", SINCE_RULE, |text| {
+            since(text, SystemTime::now().into())
+        })?,
         limit: query.number("limit", FOUND_USUAL, 1..=FOUND_MAX)?,
     };
     Ok(OtherRequest::Search { query, by })

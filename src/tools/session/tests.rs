@@ -246,10 +246,7 @@ fn what_is_found_says_where_to_read_on_and_a_bad_question_is_told() {
     assert_eq!(answers[1].as_ref().unwrap().matches("[2]").count(), 1);
     assert_eq!(answers[2], Ok("No message fits \"message\".".to_owned()));
     let said = answers[3].as_ref().unwrap_err().to_string();
-    assert!(
-        said.starts_with("`since` must be a day or a time"),
-        "{said}"
-    );
+    assert!(said.starts_with("`since` must be a day, a time"), "{said}");
     assert_eq!(answers[4], Err("`query` must say what to look for".into()));
     assert_eq!(answers[5], Ok("No message fits \"nothing\".".to_owned()));
 }

