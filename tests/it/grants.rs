@@ -352,6 +352,11 @@ fn a_kill_around_the_append_leaves_both_or_the_decision_alone_or_neither() {
             });
             eventually("it is asked", || begun.load(Ordering::SeqCst).then_some(()));
             thread::sleep(Duration::from_millis(3 * round));
+            // However slow the machine is, one comes behind it.
+            if round == 11 {
+                let written = || of_kind(&workspace, &session, "grant").pop();
+                eventually("it is written", written);
+            }
             server.kill();
         });
         let mut server = serve(&workspace);

@@ -462,6 +462,7 @@ fn a_turn_that_lasts_is_summarised_between_its_rounds_and_no_call_loses_its_resu
     let helper = models
         .helper(2_000)
         .session("max_tool_iterations: 60")
+        .session("loop_guard: off")
         .builtin("bash")
         .policy("mode: dangerous\nallow: ['bash:*']");
     let bench = models.bench(helper);
