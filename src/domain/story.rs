@@ -453,7 +453,7 @@ impl RandomWalk {
             return;
         }
         let upto_seq = self.state.summary.last_seq.0 * part / 16;
-        let text = (part % 3 > 0).then(|| format!("up to {upto_seq}"));
+        let text = (!part.is_multiple_of(3)).then(|| format!("up to {upto_seq}"));
         let has_failed = text.is_none();
         self.write(Event::from(ContextSummary {
             error: has_failed.then(|| "no".to_owned()),
