@@ -276,6 +276,9 @@ impl ChatDecoder {
 
     /// Takes counts, which are totals so far: a smaller one is no news.
     fn count(&mut self, counts: &Value) {
+        if !counts.is_object() {
+            return;
+        }
         let count = |places: &[&str]| places.iter().find_map(|place| Count::at(counts, place));
         let prompt = count(&["/prompt_tokens"]);
         let completion = count(&["/completion_tokens"]);
