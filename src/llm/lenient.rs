@@ -32,9 +32,17 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Prose<'a>(Cow<'a, str>);
 
-impl Prose<'_> {
+impl<'a> Prose<'a> {
     pub(super) fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The text, if it lies in the bytes it was read from.
+    pub(super) fn in_place(&self) -> Option<&'a str> {
+        match &self.0 {
+            Cow::Borrowed(text) => Some(text),
+            Cow::Owned(_) => None,
+        }
     }
 }
 
