@@ -128,11 +128,11 @@ pub fn start_with(
     spec.session.ttl_hours = setup.ttl_hours;
     spec.limits = setup.limits;
     (setup.adapt)(&mut spec);
-    let agent = Agent {
-        spec: Arc::new(spec),
-        tools: setup.tools.clone(),
-        policy: Arc::clone(&setup.policy),
-    };
+    let agent = Agent::new(
+        Arc::new(spec),
+        setup.tools.clone(),
+        Arc::clone(&setup.policy),
+    );
     Sessions::start(Parts {
         store: Arc::new(store),
         agents: Arc::new(OneAgent(agent, Arc::clone(&setup.reloaded))),
