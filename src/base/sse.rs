@@ -57,12 +57,28 @@ impl Parser {
             let Some(end) = memchr::memchr2(b'\n', b'\r', bytes) else {
                 return Ok(self.keep_unfinished(bytes)?);
             };
+            if let Some(data) = self.only_data(&bytes[..end])
+                && bytes[end..].starts_with(b"\n\n")
+            {
+                self.take_event(data, &mut take)?;
+                bytes = &bytes[end + 2..];
+                continue;
+            }
             // A CR at the end of the piece may have its LF in the next one.
             self.after_cr = bytes[end] == b'\r';
             self.end_line(&bytes[..end], &mut take)?;
             bytes = &bytes[end + 1..];
         }
         Ok(())
+    }
+
+    /// What the line says, if it is the first of its event that brings data. Where it is the only one, as
+    /// nearly always, it need not be kept.
+    fn only_data<'a>(&self, line: &'a [u8]) -> Option<&'a [u8]> {
+        let is_first = self.begun && self.line.is_empty() && self.data.is_empty();
+        let value = line.strip_prefix(b"data:").filter(|_| is_first)?;
+        let value = value.strip_prefix(b" ").unwrap_or(value);
+        (value.len() < EVENT_BYTES_MAX).then_some(value)
     }
 
     /// The name that the event will have whose end has not come; empty as long as it has none.
@@ -129,15 +145,29 @@ impl Parser {
         &mut self,
         take: &mut impl FnMut(SseEvent<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let result = match self.data.split_last() {
-            None => Ok(()),
-            Some((_last_newline, data)) => take(SseEvent {
-                name: &self.name,
-                id: &self.id,
-                data,
-            }),
+        let mut data = std::mem::take(&mut self.data);
+        let result = match data.split_last() {
+            None => {
+                self.name.clear();
+                Ok(())
+            }
+            Some((_last_newline, data)) => self.take_event(data, take),
         };
-        self.data.clear();
+        data.clear();
+        self.data = data;
+        result
+    }
+
+    fn take_event<E>(
+        &mut self,
+        data: &[u8],
+        take: &mut impl FnMut(SseEvent<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let result = take(SseEvent {
+            name: &self.name,
+            id: &self.id,
+            data,
+        });
         self.name.clear();
         result
     }

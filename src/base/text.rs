@@ -190,6 +190,31 @@ pub fn boundary(text: &str, index: usize) -> usize {
     boundary
 }
 
+/// Appends a text as a JSON string.
+pub fn push_json(out: &mut Vec<u8>, text: &str) {
+    let is_plain = |byte: u8| byte >= 0x20 && byte != b'"' && byte != b'\\';
+    if text.bytes().all(is_plain) {
+        out.push(b'"');
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'"');
+    } else {
+        serde_json::to_writer(out, text)
+            .expect("a Vec takes every byte, and a text always serialises");
+    }
+}
+
+/// Appends a number in digits.
+pub fn push_number(out: &mut Vec<u8>, mut number: u64) {
+    let start = out.len();
+    loop {
+        out.push(b'0' + (number % 10) as u8);
+        number /= 10;
+        if number == 0 {
+            return out[start..].reverse();
+        }
+    }
+}
+
 /// The address of a server begins like this; the rest is for whoever connects to refuse.
 pub fn is_http_url(text: &str) -> bool {
     ["http://", "https://"].iter().any(|scheme| {
@@ -276,6 +301,22 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(split_front_matter(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn texts_and_numbers_are_written_as_json_has_them() {
+        let mut out = b"[".to_vec();
+        for text in ["", "a ä🦀\u{7f}", "\"", "\\", "a\n", "\u{1f}b"] {
+            out.truncate(1);
+            push_json(&mut out, text);
+            let expected = serde_json::to_string(text).unwrap();
+            assert_eq!(out[1..], *expected.as_bytes(), "{text:?}");
+        }
+        for number in [0, 7, 10, 1_234_567_890, u64::MAX] {
+            out.truncate(1);
+            push_number(&mut out, number);
+            assert_eq!(out[1..], *number.to_string().as_bytes());
         }
     }
 

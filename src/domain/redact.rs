@@ -29,6 +29,8 @@ pub struct Redactor {
     /// A bit for every pair of bytes that a secret begins with: nearly all places of a text are
     /// dismissed by it.
     pairs: Vec<u64>,
+    /// A bit for every byte that one begins with: nearly all places need no other look.
+    firsts: [u64; 4],
 }
 
 /// A text to look for.
@@ -75,14 +77,17 @@ impl Redactor {
             .map(|byte| patterns.partition_point(|pattern| usize::from(pattern.first()) < byte))
             .collect();
         let mut pairs = vec![0; PAIRS / 64];
+        let mut firsts = [0; 4];
         for pattern in &patterns {
             let (word, bit) = pair_bit(pattern.bytes());
             pairs[word] |= bit;
+            firsts[usize::from(pattern.first() / 64)] |= 1 << (pattern.first() % 64);
         }
         Redactor {
             patterns,
             starts,
             pairs,
+            firsts,
         }
     }
 
@@ -108,7 +113,10 @@ impl Redactor {
     pub fn finds_any(&self, text: &str) -> bool {
         let bytes = text.as_bytes();
         !self.patterns.is_empty()
-            && (0..bytes.len()).any(|at| matches!(self.look(bytes, at, true), FoundSecret::One(_)))
+            && (0..bytes.len()).any(|at| {
+                self.may_begin_with(bytes[at])
+                    && matches!(self.look(bytes, at, true), FoundSecret::One(_))
+            })
     }
 
     /// Moves `text` to `out` as far as it is known what begins there; returns where the rest
@@ -127,6 +135,12 @@ impl Redactor {
             if let Some(closed) = open.take_if(|open| open.end <= at) {
                 out.push_str(&self.patterns[closed.pattern].cover);
                 clean_from = closed.end;
+            }
+            if open.is_none() {
+                let next = bytes[at..]
+                    .iter()
+                    .position(|byte| self.may_begin_with(*byte));
+                at = next.map_or(bytes.len(), |next| at + next);
             }
             if at == bytes.len() {
                 break;
@@ -185,6 +199,10 @@ impl Redactor {
             }
         }
         FoundSecret::Nothing
+    }
+
+    fn may_begin_with(&self, byte: u8) -> bool {
+        self.firsts[usize::from(byte / 64)] & (1 << (byte % 64)) != 0
     }
 
     fn begins_one(&self, bytes: &[u8]) -> bool {

@@ -1,9 +1,10 @@
 //! Agents as the engine needs them: what their files say, what they can do and what they may do.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::base::shown::shown_by_name;
 use crate::domain::spec::AgentSpec;
+use crate::domain::window::Limits;
 use crate::engine::error::EngineError;
 use crate::policy::Policy;
 use crate::tools::Toolbox;
@@ -49,4 +50,19 @@ pub struct Agent {
     pub tools: Toolbox,
     /// Judges each call of a tool.
     pub policy: Arc<dyn Policy>,
+    /// What bounds its conversations, once somebody has asked: all of its prompt and its tools count for that. So
+    /// who changes those makes another agent.
+    pub(super) limits: Arc<OnceLock<Limits>>,
+}
+
+impl Agent {
+    /// The agent of these files and parts.
+    pub fn new(spec: Arc<AgentSpec>, tools: Toolbox, policy: Arc<dyn Policy>) -> Agent {
+        Agent {
+            spec,
+            tools,
+            policy,
+            limits: Arc::default(),
+        }
+    }
 }

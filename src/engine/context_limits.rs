@@ -11,7 +11,11 @@ use crate::engine::agent::Agent;
 use crate::engine::prompt;
 
 /// The limits of a session of `agent`, as its files are now.
-pub(in crate::engine) fn limits(agent: &Agent) -> Limits {
+pub(in crate::engine) fn limits(agent: &Agent) -> &Limits {
+    agent.limits.get_or_init(|| new_limits(agent))
+}
+
+fn new_limits(agent: &Agent) -> Limits {
     let spec: &AgentSpec = &agent.spec;
     Limits {
         history_tokens: spec.session.max_history_tokens,
@@ -44,7 +48,7 @@ pub(in crate::engine) fn record_bytes(agent: &Agent, model: &ModelChoice) -> usi
         input_tokens: model.settings.max_input_tokens,
         output_tokens: model.settings.max_output_tokens,
         model: model.name.clone(),
-        ..limits(agent)
+        ..limits(agent).clone()
     };
     usize::try_from(limits.taken(None).saturating_mul(TOKEN_BYTES)).unwrap_or(usize::MAX)
 }

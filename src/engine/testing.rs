@@ -188,11 +188,7 @@ pub(super) fn agent(name: &str) -> Agent {
     spec.session.on_disconnect = OnDisconnect::Continue;
     // Most stories ask for the same call again and again.
     spec.session.loop_guard = false;
-    Agent {
-        spec: Arc::new(spec),
-        tools: Toolbox::default(),
-        policy: Arc::new(AllowAll),
-    }
+    Agent::new(Arc::new(spec), Toolbox::default(), Arc::new(AllowAll))
 }
 
 #[derive(Debug)]

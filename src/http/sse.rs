@@ -4,8 +4,6 @@
 //!
 //! Source: WHATWG HTML, section "Server-sent events".
 
-use std::io::Write as _;
-
 use serde::Serialize;
 
 use crate::domain::code::FailureCode;
@@ -44,7 +42,9 @@ pub fn push_event(out: &mut Vec<u8>, audience: Audience, item: &FeedItem) {
     let Some(event) = shown(&item.event) else {
         return;
     };
-    writeln!(out, "id: {}", item.id).expect("a Vec takes every byte");
+    out.extend_from_slice(b"id: ");
+    item.id.push_to(out);
+    out.push(b'\n');
     push_named(out, &event);
 }
 
@@ -64,7 +64,7 @@ pub fn push_detached(out: &mut Vec<u8>) {
 }
 
 /// JSON has no raw line breaks, so the data of an event is one line, whatever text it holds.
-fn push_named<S: Serialize>(out: &mut Vec<u8>, event: &SessionEvent<S>) {
+fn push_named<S: Serialize + AsRef<str>>(out: &mut Vec<u8>, event: &SessionEvent<S>) {
     for part in ["event: ", event.name(), "\ndata: "] {
         out.extend_from_slice(part.as_bytes());
     }

@@ -156,6 +156,8 @@ impl AnswerEvents {
         take: TakeEvent<'_>,
     ) -> Result<&'a [u8], AnswerFault> {
         let end = memchr::memchr2(b'\n', b'\r', bytes).map(|end| end + 1);
+        // With an empty line behind it: so an event of one line is whole, and nobody keeps it.
+        let end = end.map(|end| end + usize::from(bytes[end - 1..].starts_with(b"\n\n")));
         let (piece, rest) = bytes.split_at(end.unwrap_or(bytes.len()));
         self.at_line_start = end.is_some();
         self.begun |= !piece.trim_ascii().is_empty();

@@ -32,9 +32,17 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Prose<'a>(Cow<'a, str>);
 
-impl Prose<'_> {
+impl<'a> Prose<'a> {
     pub(super) fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The text, if it lies in the bytes it was read from.
+    pub(super) fn in_place(&self) -> Option<&'a str> {
+        match &self.0 {
+            Cow::Borrowed(text) => Some(text),
+            Cow::Owned(_) => None,
+        }
     }
 }
 
@@ -252,9 +260,12 @@ impl<'de> Deserialize<'de> for Count {
 }
 
 impl Count {
-    /// The count in that place.
+    /// The count in that place: names with a slash before each. A pointer of `serde_json` reads them anew
+    /// where there is nothing, as in nearly every event.
     pub(super) fn at(value: &Value, pointer: &str) -> Option<u64> {
-        Count::deserialize(value.pointer(pointer)?).ok()?.0
+        let mut names = pointer.split('/').skip(1);
+        let place = names.try_fold(value, |place, name| place.get(name));
+        Count::deserialize(place?).ok()?.0
     }
 }
 

@@ -24,6 +24,7 @@ mod held;
 mod images;
 mod json_end;
 mod lenient;
+mod likeness;
 mod mend;
 mod model;
 mod ollama;

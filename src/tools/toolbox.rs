@@ -8,13 +8,13 @@ use crate::tools::{Tool, ToolSpec};
 
 /// The tools of an agent, by name.
 #[derive(Debug, Clone, Default)]
-pub struct Toolbox(BTreeMap<String, Arc<dyn Tool>>);
+pub struct Toolbox(Arc<BTreeMap<String, Arc<dyn Tool>>>);
 
 impl Toolbox {
     /// Adds a tool; one of the same name is replaced.
     #[must_use]
     pub fn with(mut self, tool: Arc<dyn Tool>) -> Toolbox {
-        self.0.insert(tool.spec().name.clone(), tool);
+        Arc::make_mut(&mut self.0).insert(tool.spec().name.clone(), tool);
         self
     }
 

@@ -96,11 +96,7 @@ impl LoadedAgents {
     pub(crate) fn make(&self, spec: Arc<AgentSpec>) -> Agent {
         let (tools, policy) = (self.workshop.toolbox(&spec), self.policies.of(&spec));
         policy.set_pins(spec.tools_folder(), tools.pins());
-        Agent {
-            tools,
-            policy,
-            spec,
-        }
+        Agent::new(spec, tools, policy)
     }
 }
 

@@ -94,7 +94,7 @@ impl OpenSessions {
 
     fn limits(&self, agent: &str) -> Limits {
         let found = self.agents.get(agent);
-        found.map_or_else(Limits::none, |agent| context_limits::limits(&agent))
+        found.map_or_else(Limits::none, |agent| context_limits::limits(&agent).clone())
     }
 
     /// Notes of a session that was just opened what a person was asked, and whether it is parked.

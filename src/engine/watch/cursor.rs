@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::base::text;
 use crate::domain::ids::Seq;
 
 /// `SEQ[.PART][+BYTES]`: opaque to clients, and all that is needed to go on after it.
@@ -43,6 +44,21 @@ impl Cursor {
     }
 }
 
+impl Cursor {
+    /// Appends what [`Display`](fmt::Display) writes: each token has one.
+    pub fn push_to(&self, out: &mut Vec<u8>) {
+        text::push_number(out, self.seq.0);
+        if let Some(part) = self.part {
+            out.push(b'.');
+            text::push_number(out, part.into());
+        }
+        if let Some(bytes) = self.bytes {
+            out.push(b'+');
+            text::push_number(out, bytes);
+        }
+    }
+}
+
 /// Plain digits, without the sign that `u64::from_str` would take.
 fn number(text: &str) -> Option<u64> {
     text.bytes()
@@ -71,7 +87,11 @@ mod tests {
     #[test]
     fn a_cursor_survives_a_round_trip() {
         for text in ["0", "7", "7.2", "7+120", "7.2+0"] {
-            assert_eq!(Cursor::parse(text).unwrap().to_string(), text);
+            let cursor = Cursor::parse(text).unwrap();
+            assert_eq!(cursor.to_string(), text);
+            let mut pushed = b"id: ".to_vec();
+            cursor.push_to(&mut pushed);
+            assert_eq!(pushed, [b"id: ", text.as_bytes()].concat());
         }
     }
 

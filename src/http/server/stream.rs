@@ -1,7 +1,7 @@
 //! An answer written as it comes about: each piece is on its way when `write` returns.
 
 use std::convert::Infallible;
-use std::io::{self, Write as _};
+use std::io;
 use std::mem;
 use std::time::Instant;
 
@@ -18,6 +18,23 @@ pub(in crate::http) enum Coding {
     UntilClose,
     /// There is no body: the request was a `HEAD`.
     NoBody,
+}
+
+/// The longest line that says the size of a chunk.
+const CHUNK_SIZE_BYTES: usize = 2 * size_of::<usize>() + 2;
+
+/// The line before a chunk of so many bytes, written to the end of `line`.
+fn chunk_size(mut bytes: usize, line: &mut [u8; CHUNK_SIZE_BYTES]) -> &[u8] {
+    let mut start = CHUNK_SIZE_BYTES - 2;
+    line[start..].copy_from_slice(b"\r\n");
+    loop {
+        start -= 1;
+        line[start] = b"0123456789abcdef"[bytes % 16];
+        bytes /= 16;
+        if bytes == 0 {
+            return &line[start..];
+        }
+    }
 }
 
 /// The body of an answer under way.
@@ -73,7 +90,7 @@ impl StreamWriter {
     }
 
     fn put(&mut self, bytes: &[u8], is_last: bool) -> io::Result<bool> {
-        let mut before = mem::take(&mut self.head);
+        let mut head = mem::take(&mut self.head);
         let bytes = if self.coding == Coding::NoBody {
             b""
         } else {
@@ -81,9 +98,19 @@ impl StreamWriter {
         };
         // An empty chunk would end the body.
         let is_chunk = self.coding == Coding::Chunked && !bytes.is_empty();
-        if is_chunk {
-            write!(before, "{:x}\r\n", bytes.len())?;
-        }
+        let mut size = [0; CHUNK_SIZE_BYTES];
+        let size = if is_chunk {
+            chunk_size(bytes.len(), &mut size)
+        } else {
+            b""
+        };
+        // With the head there is one part more than a socket is offered.
+        let before = if head.is_empty() {
+            size
+        } else {
+            head.extend_from_slice(size);
+            &head
+        };
         let after: &[u8] = match (is_chunk, is_last && self.coding == Coding::Chunked) {
             (true, false) => b"\r\n",
             (true, true) => b"\r\n0\r\n\r\n",
@@ -93,7 +120,7 @@ impl StreamWriter {
         if before.is_empty() && bytes.is_empty() && after.is_empty() {
             return self.resume();
         }
-        self.socket.send([&before, bytes, after])
+        self.socket.send([before, bytes, after])
     }
 
     /// Sends what waits, as far as the client takes it now. Whether all has left.
@@ -132,5 +159,19 @@ impl StreamWriter {
     /// A channel that closes when the client has left.
     pub fn gone(&self) -> Receiver<Infallible> {
         self.socket.exchange().gone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunk_says_its_size_in_hexadecimal() {
+        for bytes in [1, 15, 16, 0xabc, 0xdef01, usize::MAX] {
+            let mut line = [0; CHUNK_SIZE_BYTES];
+            let expected = format!("{bytes:x}\r\n");
+            assert_eq!(chunk_size(bytes, &mut line), expected.as_bytes());
+        }
     }
 }

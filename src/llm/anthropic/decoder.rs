@@ -10,6 +10,7 @@ use crate::llm::dialect::{
 };
 use crate::llm::halves::joined_bytes;
 use crate::llm::lenient::{Count, Lenient, Prose, Text};
+use crate::llm::likeness::TextEvent;
 use crate::llm::{RawToolCall, Sink};
 
 /// The key of the blocks of thinking in a reply's `provider_data`.
@@ -31,6 +32,8 @@ pub(in crate::llm) struct MessagesDecoder {
     stop_word: Option<String>,
     /// The memory of calls and thinking, roughly.
     kept_bytes: usize,
+    /// The last event, if it brought text of the last block.
+    last_text_event: TextEvent,
     done: bool,
 }
 
@@ -53,6 +56,14 @@ enum ReceivedContent {
 
 impl Decoder for MessagesDecoder {
     fn event(&mut self, name: &[u8], data: &[u8], sink: &mut dyn Sink) -> Result<(), AnswerFault> {
+        if let Some(text) = self.last_text_event.text_in(name, data)
+            && let Some(bytes) = self.last_text()
+        {
+            *bytes += text.len();
+            hand_over(text, sink);
+            return Ok(());
+        }
+        self.last_text_event.forget();
         if data.trim_ascii() == b"[DONE]" {
             self.done = true;
             return Ok(());
@@ -66,10 +77,15 @@ impl Decoder for MessagesDecoder {
             return Err(fault);
         }
         let index = event.index.0;
+        let only_text = event.only_text();
         match event.kind.as_ref().map_or("", Text::as_str) {
             "content_block_delta" => {
                 if let Some(delta) = event.delta.0 {
                     self.delta(index, delta, sink);
+                }
+                let is_of_last = self.blocks.last().is_some_and(|last| last.index == index);
+                if let Some(text) = only_text.filter(|_| is_of_last) {
+                    self.last_text_event.keep(name, data, text);
                 }
             }
             "content_block_start" => self.open(index, event.content_block, sink),
@@ -192,6 +208,16 @@ impl MessagesDecoder {
             self.kept_bytes += size_of::<Block>();
         }
         self.blocks.push(Block { index, content });
+    }
+
+    /// How much text the last block has, if it is one of text.
+    fn last_text(&mut self) -> Option<&mut usize> {
+        match &mut self.blocks.last_mut()?.content {
+            ReceivedContent::Text(bytes) => Some(bytes),
+            ReceivedContent::Call(_) | ReceivedContent::Thinking(_) | ReceivedContent::Other => {
+                None
+            }
+        }
     }
 
     fn delta(&mut self, index: Option<u64>, delta: BlockDelta<'_>, sink: &mut dyn Sink) {
@@ -336,6 +362,37 @@ struct StreamEvent<'a> {
     content: Value,
     #[serde(borrow)]
     stop_reason: Option<Text<'a>>,
+}
+
+impl<'a> StreamEvent<'a> {
+    /// Its text, if it is a piece of a block and brings nothing else.
+    fn only_text(&self) -> Option<&'a str> {
+        let StreamEvent {
+            kind: _,
+            index: _,
+            delta: Lenient(Some(delta)),
+            content_block: Value::Null,
+            message: Value::Null,
+            usage: Value::Null,
+            error: Value::Null,
+            content: Value::Null,
+            stop_reason: None,
+        } = self
+        else {
+            return None;
+        };
+        let BlockDelta {
+            text: Some(text),
+            partial_json: None,
+            thinking: None,
+            signature: None,
+            stop_reason: None,
+        } = delta
+        else {
+            return None;
+        };
+        text.in_place()
+    }
 }
 
 #[derive(Debug, Deserialize)]

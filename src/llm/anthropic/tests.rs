@@ -273,6 +273,28 @@ const NOISE: &[&str] = &[
 
 proptest! {
     #[test]
+    fn an_event_says_the_same_whether_or_not_it_is_like_the_one_before(
+        events in prop::collection::vec((0_usize..12, 0_u64..3, "[a{}\"\\\\\nä🦀]{0,2}"), 0..16),
+    ) {
+        let event = |(kind, index, text): &(usize, u64, String)| match kind {
+            0 => start(*index, json!({"type": "text", "text": text})),
+            1 => start(*index, json!({"type": "thinking", "thinking": text})),
+            2 => start(*index, json!({"type": "tool_use", "id": text, "name": "x", "input": {}})),
+            3 => delta(*index, json!({"type": "thinking_delta", "thinking": text})),
+            4 => delta(*index, json!({"type": "input_json_delta", "partial_json": text})),
+            5 => stop(*index),
+            6 => json!({"type": "ping"}),
+            7 => json!({"type": text, "index": index, "delta": {"type": "text_delta", "text": text}}),
+            _ => delta(index % 2, json!({"type": "text_delta", "text": text})),
+        };
+        let mut events: Vec<Value> = events.iter().map(event).collect();
+        events.extend(end("end_turn"));
+        let body = stream(&events);
+        let unlike = testing::unlike(&body);
+        prop_assert_eq!(decode(&[body.as_bytes()]), decode(&[unlike.as_bytes()]));
+    }
+
+    #[test]
     fn noise_anywhere_changes_nothing(
         fields in prop::collection::vec((
             any::<Index>(),

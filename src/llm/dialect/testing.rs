@@ -62,6 +62,16 @@ pub(in crate::llm) fn junk() -> impl Strategy<Value = Value> {
     ])
 }
 
+/// The same events, of which no two begin alike.
+pub(in crate::llm) fn unlike(body: &str) -> String {
+    let mut events = body.split("data: {");
+    let mut unlike = events.next().unwrap_or_default().to_owned();
+    for (at, event) in events.enumerate() {
+        unlike += &format!("data: {{{}{event}", " ".repeat(at));
+    }
+    unlike
+}
+
 /// `body` cut at these places.
 pub(in crate::llm) fn cut_at<'a>(body: &'a [u8], places: &[Index]) -> Vec<&'a [u8]> {
     let mut cuts: Vec<usize> = places

@@ -10,6 +10,7 @@ use crate::llm::dialect::{
     fault_in, is_length, memory_of, memory_of_members, remark_on, reported, says_something,
 };
 use crate::llm::lenient::{Count, First, Lenient, Objects, Prose, Text};
+use crate::llm::likeness::TextEvent;
 use crate::llm::openai::calls::{CallPiece, PartialCalls, merge};
 
 /// What OpenRouter wants back to let a model go on thinking where it was.
@@ -48,19 +49,27 @@ pub(in crate::llm) struct ChatDecoder {
     has_refusal: bool,
     /// The first that came and was nothing of an answer.
     words: String,
+    last_text_event: TextEvent,
     done: bool,
 }
 
 impl Decoder for ChatDecoder {
     fn event(&mut self, name: &[u8], data: &[u8], sink: &mut dyn Sink) -> Result<(), AnswerFault> {
+        if let Some(text) = self.last_text_event.text_in(name, data) {
+            self.take_text(text, sink);
+            return Ok(());
+        }
         if data.trim_ascii() == b"[DONE]" {
             self.done = true;
             return Ok(());
         }
-        match event_in(name, data)? {
-            Some(chunk) => self.chunk(chunk, data, sink),
-            None => Ok(()),
+        let Some(chunk) = event_in::<Chunk<'_>>(name, data)? else {
+            return Ok(());
+        };
+        if let Some(text) = chunk.only_text() {
+            self.last_text_event.keep(name, data, text);
         }
+        self.chunk(chunk, data, sink)
     }
 
     fn kept_bytes(&self) -> usize {
@@ -203,12 +212,8 @@ impl ChatDecoder {
         // A refusal is what the model says, in a field of its own.
         let refusal = delta.refusal.as_str().unwrap_or_default();
         self.has_refusal |= !refusal.is_empty();
-        for text in [delta.content.as_ref().map_or("", Prose::as_str), refusal] {
-            if !text.is_empty() {
-                self.has_text = true;
-                sink.text(text);
-            }
-        }
+        self.take_text(delta.content.as_ref().map_or("", Prose::as_str), sink);
+        self.take_text(refusal, sink);
         self.calls.take(delta.tool_calls.0, is_whole);
         for (told, text) in [
             (&delta.reasoning_content, &mut self.reasoning_text),
@@ -231,6 +236,13 @@ impl ChatDecoder {
         if delta.extra_content.is_object() {
             self.kept_bytes += memory_of(&delta.extra_content);
             merge(&mut self.extra, delta.extra_content);
+        }
+    }
+
+    fn take_text(&mut self, text: &str, sink: &mut dyn Sink) {
+        if !text.is_empty() {
+            self.has_text = true;
+            sink.text(text);
         }
     }
 
@@ -276,6 +288,9 @@ impl ChatDecoder {
 
     /// Takes counts, which are totals so far: a smaller one is no news.
     fn count(&mut self, counts: &Value) {
+        if !counts.is_object() {
+            return;
+        }
         let count = |places: &[&str]| places.iter().find_map(|place| Count::at(counts, place));
         let prompt = count(&["/prompt_tokens"]);
         let completion = count(&["/completion_tokens"]);
@@ -345,6 +360,45 @@ struct Chunk<'a> {
     #[serde(default)]
     x_groq: Value,
     object: Option<Text<'a>>,
+}
+
+impl<'a> Chunk<'a> {
+    /// Its text, if it brings nothing else: then it changes nothing but the answer's text, whatever came before.
+    fn only_text(&self) -> Option<&'a str> {
+        let Chunk {
+            choices: First(Some(choice)),
+            usage: Value::Null,
+            error: Value::Null,
+            x_groq: Value::Null,
+            object: _,
+        } = self
+        else {
+            return None;
+        };
+        let Choice {
+            delta: Lenient(Some(delta)),
+            message: Lenient(None),
+            finish_reason: None,
+            error: Value::Null,
+            usage: Value::Null,
+        } = choice
+        else {
+            return None;
+        };
+        let ChoiceDelta {
+            content: Some(content),
+            refusal: Value::Null,
+            reasoning_content: None,
+            reasoning: None,
+            tool_calls: Objects(calls),
+            reasoning_details: Value::Null,
+            extra_content: Value::Null,
+        } = delta
+        else {
+            return None;
+        };
+        content.in_place().filter(|_| calls.is_empty())
+    }
 }
 
 #[derive(Debug, Deserialize)]

@@ -328,6 +328,27 @@ const FIELDS: [&[&str]; 3] = [
 
 proptest! {
     #[test]
+    fn an_event_says_the_same_whether_or_not_it_is_like_the_one_before(
+        events in prop::collection::vec((0_usize..12, "[a{}\"\\\\\n\u{1}ä🦀]{0,2}"), 0..12),
+    ) {
+        let chunk = |(kind, text): &(usize, String)| match kind {
+            0 => json!({"choices": [{"delta": {"content": text}, "finish_reason": "stop"}]}),
+            1 => json!({"choices": [{"delta": {"content": text}}], "usage": {"prompt_tokens": 3}}),
+            2 => json!({"choices": [{"delta": {"content": text}, "message": {"content": text}}]}),
+            3 => delta(json!({"content": [{"text": text}]})),
+            4 => delta(json!({"content": "so", "reasoning_content": text})),
+            5 => delta(json!({"content": "so", "tool_calls": [{"id": text, "function": {"name": text}}]})),
+            6 => delta(json!({"content": text, "refusal": text})),
+            7 => json!({"choices": [{"message": {"content": text}}]}),
+            _ => delta(json!({"content": text, "role": "assistant"})),
+        };
+        let chunks: Vec<Value> = events.iter().map(chunk).collect();
+        let body = stream(&chunks);
+        let unlike = testing::unlike(&body);
+        prop_assert_eq!(decode(&[body.as_bytes()]), decode(&[unlike.as_bytes()]));
+    }
+
+    #[test]
     fn noise_anywhere_changes_nothing(
         texts in prop::collection::vec("[a-zä🦀\"]{1,4}", 0..4),
         calls in prop::collection::vec("[a-zä\"]{0,6}", 0..3),

@@ -13,9 +13,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::base::fs::{self, File, Fs, Open};
+use crate::base::text;
 use crate::store::file::error::IoContext as _;
 use crate::store::file::layout::Folder;
 use crate::store::file::line;
@@ -99,11 +100,15 @@ impl Inflight {
             return Err(io::Error::other("no reply was begun"));
         };
         let head_bytes = self.buffer.len();
-        let piece = TextPieceRef {
-            offset: self.text_bytes,
-            text,
-        };
-        line::encode(&piece, self.seed, &mut self.buffer)?;
+        // A `TextPiece`, written by hand: there is one for every token.
+        line::encode_by(self.seed, &mut self.buffer, |line| {
+            line.extend_from_slice(b"{\"offset\":");
+            text::push_number(line, self.text_bytes);
+            line.extend_from_slice(b",\"text\":");
+            text::push_json(line, text);
+            line.push(b'}');
+            Ok(())
+        })?;
         if let Err(error) = file.write_all(&self.buffer) {
             // A piece after a torn one would not be found.
             self.len = file.truncate(len).is_ok().then_some(len);
@@ -176,12 +181,6 @@ fn clear_unopened(fs: &dyn Fs, path: &std::path::Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
     }
-}
-
-#[derive(Serialize)]
-struct TextPieceRef<'a> {
-    offset: u64,
-    text: &'a str,
 }
 
 #[derive(Deserialize)]

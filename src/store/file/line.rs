@@ -58,12 +58,21 @@ pub(super) fn encode(
     seed: u32,
     line: &mut Vec<u8>,
 ) -> Result<(), serde_json::Error> {
+    encode_by(seed, line, |line| serde_json::to_writer(line, value))
+}
+
+/// The same of an object that `write` appends.
+pub(super) fn encode_by(
+    seed: u32,
+    line: &mut Vec<u8>,
+    write: impl FnOnce(&mut Vec<u8>) -> Result<(), serde_json::Error>,
+) -> Result<(), serde_json::Error> {
     let start = line.len();
     line.extend_from_slice(OPENING);
     line.extend_from_slice(&[b'0'; DIGITS]);
     line.push(CLOSING[0]);
     let brace = line.len();
-    if let Err(error) = serde_json::to_writer(&mut *line, value) {
+    if let Err(error) = write(line) {
         line.truncate(start);
         return Err(error);
     }

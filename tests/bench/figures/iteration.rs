@@ -120,11 +120,8 @@ fn start(store: FileStore) -> anyhow::Result<Sessions> {
         parameters: serde_json::json!({"type": "object"}),
         effect: Effect::Write,
     });
-    let agent = Agent {
-        spec: Arc::new(spec),
-        tools: Toolbox::default().with(Arc::new(tool)),
-        policy: Arc::new(Allows),
-    };
+    let tools = Toolbox::default().with(Arc::new(tool));
+    let agent = Agent::new(Arc::new(spec), tools, Arc::new(Allows));
     Ok(Sessions::start(Parts {
         store: Arc::new(store),
         agents: Arc::new(One(agent)),

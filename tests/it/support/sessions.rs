@@ -130,11 +130,11 @@ pub fn start_with(
     // Many a script asks for the same call again and again.
     spec.session.loop_guard = false;
     (setup.adapt)(&mut spec);
-    let agent = Agent {
-        spec: Arc::new(spec),
-        tools: setup.tools.clone(),
-        policy: Arc::clone(&setup.policy),
-    };
+    let agent = Agent::new(
+        Arc::new(spec),
+        setup.tools.clone(),
+        Arc::clone(&setup.policy),
+    );
     Sessions::start(Parts {
         store: Arc::new(store),
         agents: Arc::new(OneAgent(agent, Arc::clone(&setup.reloaded))),
