@@ -400,10 +400,8 @@ fn a_person_may_have_it_summarised_at_once_and_see_what_is_free() {
     let users: Vec<String> = users.map(|one| one["content"].to_string()).collect();
     assert!(users[0].contains(SUMMARY));
     for n in 18..21 {
-        assert!(
-            users.iter().any(|one| *one == json!(words(n)).to_string()),
-            "{n} of {users:?}"
-        );
+        let said = json!(words(n)).to_string();
+        assert!(users.contains(&said), "{n} of {users:?}");
     }
     assert!(!users.concat().contains("message 10 "));
     // Its turn is none, and the session is idle.
