@@ -169,7 +169,14 @@ impl FileTool {
             }
             FileAction::Search => self.search(&call, reach, run),
             FileAction::Write | FileAction::Edit => {
-                let target = WriteTarget::make(&call.located).map_err(failed)?;
+                // What is to be edited is there, with its folder.
+                let is_there = call.arguments.action == FileAction::Edit;
+                let target = if is_there {
+                    WriteTarget::open(&call.located)
+                } else {
+                    WriteTarget::make(&call.located)
+                };
+                let target = target.map_err(failed)?;
                 let written = call.written(&target)?;
                 if written.diff.is_empty() {
                     return Ok(format!("{name} is like that already"));
