@@ -517,6 +517,9 @@ pub struct UserMessage {
     /// A turn of its own answers it, which begins when those before it are over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub own_turn: Option<OwnTurn>,
+    /// Its gateway cannot say that whoever wrote it is the one whom `sender_id` names.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub unverified: bool,
 }
 
 /// How a message has a turn to itself.
@@ -533,6 +536,12 @@ pub enum OwnTurn {
 }
 
 impl UserMessage {
+    /// It was said among several people, or maybe by another one than it says: nothing that one person has
+    /// allowed counts for it.
+    pub(super) fn is_open_to_others(&self) -> bool {
+        self.sender_name.is_some() || self.unverified
+    }
+
     /// A message of the server's owner: without a key, and with a client that waits for the answer.
     pub fn new(message_id: MessageId, content: impl Into<String>) -> UserMessage {
         UserMessage {
@@ -546,6 +555,7 @@ impl UserMessage {
             attachments: Vec::new(),
             gateway_message_id: None,
             own_turn: None,
+            unverified: false,
         }
     }
 

@@ -660,16 +660,18 @@ impl SessionState {
     }
 
     /// All messages of the unfinished turn, and those that it will be shown next, are of whom the log
-    /// calls `by`, and there are some.
+    /// calls `by`, and there are some; no group reads along, and each is surely theirs.
     pub fn is_turn_of(&self, by: Option<&str>) -> bool {
         let gateway = self.summary.gateway.as_deref();
         let is_theirs =
             |sender: &Option<String>| principal::has_said(by, gateway, sender.as_deref());
-        let Some(turn) = self.turn.as_ref().filter(|turn| !turn.speakers.is_empty()) else {
+        let is_closed = |turn: &&Turn| !turn.speakers.is_empty() && !turn.is_of_group;
+        let Some(turn) = self.turn.as_ref().filter(is_closed) else {
             return false;
         };
-        let mut waiting = self.inbox.iter().map(|one| &one.message.sender_id);
-        turn.speakers.iter().all(is_theirs) && waiting.all(is_theirs)
+        let mut waiting = self.inbox.iter().map(|one| &one.message);
+        turn.speakers.iter().all(is_theirs)
+            && waiting.all(|one| is_theirs(&one.sender_id) && !one.is_open_to_others())
     }
 
     /// The unfinished turn is one person's, and no group reads along: what they allow for the session
@@ -991,7 +993,7 @@ impl CallState {
 
 impl Turn {
     fn note_speaker(&mut self, message: &UserMessage) {
-        self.is_of_group |= message.sender_name.is_some();
+        self.is_of_group |= message.is_open_to_others();
         if self.speakers.len() < 2 && !self.speakers.contains(&message.sender_id) {
             self.speakers.push(message.sender_id.clone());
         }

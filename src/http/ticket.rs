@@ -21,6 +21,7 @@ use std::time::Duration;
 use ring::hmac;
 use subtle::ConstantTimeEq as _;
 
+use crate::base::digest::hex;
 use crate::domain::ids::SessionId;
 use crate::domain::principal::Principal;
 use crate::domain::time::Timestamp;
@@ -96,12 +97,7 @@ impl TicketKey {
     fn text(&self, session: &SessionId, principal: &Principal, seconds: u64) -> String {
         let signed = format!("duragent ticket 1\n{session}\n{principal}\n{seconds}");
         let mac = hmac::sign(&self.0, signed.as_bytes());
-        let mac: String = mac
-            .as_ref()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        format!("1.{principal}.{seconds}.{mac}")
+        format!("1.{principal}.{seconds}.{}", hex(mac.as_ref()))
     }
 }
 

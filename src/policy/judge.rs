@@ -250,7 +250,8 @@ pub fn session_rules(call: &JudgedCall<'_>) -> Vec<String> {
     let rules = match call {
         JudgedCall::Shell(_) => literal_patterns(call).patterns,
         JudgedCall::Tool(tool) => {
-            let written = tool.file.filter(|file| file.writes);
+            // From `.git` and the like programs take orders: each such file is asked about.
+            let written = tool.file.filter(|file| file.writes && !file.is_hidden());
             let rule = written.and_then(|file| below_folder(tool, file));
             rule.into_iter().collect()
         }

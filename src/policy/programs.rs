@@ -64,8 +64,9 @@ pub const RUNNERS: &[&str] = &[
 /// that stands in its place does not.
 #[rustfmt::skip]
 pub const WRITERS: &[&str] = &[
-    "cp", "csplit", "dd", "fallocate", "gcp", "gdd", "ginstall", "gln", "gmv", "gsplit", "gtee",
-    "gtruncate", "install", "link", "ln", "mv", "rsync", "scp", "split", "sponge", "tee", "truncate",
+    "cp", "csplit", "dd", "fallocate", "gcp", "gdd", "ginstall", "gln", "gmv", "gpatch", "gsplit",
+    "gtee", "gtruncate", "install", "link", "ln", "mv", "patch", "rsync", "scp", "split", "sponge",
+    "tee", "truncate", "uudecode",
 ];
 
 /// A program that does no more than its name says, but for some words.
@@ -856,9 +857,15 @@ pub fn writes_files(words: &[Word]) -> bool {
         Some(text) => !is_option(&text),
         None => true,
     };
-    // It writes `xaa` and so on where it is told nothing.
-    let is_split = matches!(name, "split" | "gsplit");
-    WRITERS.contains(&name) && (is_split || words[1..].iter().any(names_file))
+    // They write `xaa` and so on where they are told nothing, or what their input names.
+    let is_told_elsewhere = matches!(name, "split" | "gsplit" | "patch" | "gpatch" | "uudecode");
+    // Behind it a word is a file, whatever it begins with.
+    let end = words
+        .iter()
+        .position(|word| word.value().as_deref() == Some("--"));
+    let is_behind = end.is_some_and(|end| end + 1 < words.len());
+    let names_some = || words[1..].iter().any(names_file);
+    WRITERS.contains(&name) && (is_told_elsewhere || is_behind || names_some())
 }
 
 /// Builtins that set, or ask for, variables that their words name.

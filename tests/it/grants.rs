@@ -573,9 +573,12 @@ fn writing_below_a_folder_is_allowed_for_the_session_but_for_what_programs_obey(
         decide(&server, &session, &asked, "deny");
         assert!(!place.join(path).exists(), "{path}");
     }
-    // No rule below the folder is enough for it.
-    let asked = write("src/.envrc");
-    assert!(asked["session_rules"].is_null(), "{asked}");
+    // No rule below the folder is enough for it, and none is to be for its neighbours.
+    for path in ["src/.envrc", ".git/config"] {
+        let asked = write(path);
+        assert!(asked["session_rules"].is_null(), "{asked}");
+        decide(&server, &session, &asked, "deny");
+    }
 }
 
 #[test]

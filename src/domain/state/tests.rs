@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::event::{FILES_WITHHELD, Outcome, Trigger};
+use crate::domain::event::{FILES_WITHHELD, Outcome, Trigger, UserMessage};
 use crate::domain::step::{Step, next_step};
 use crate::domain::story::*;
 
@@ -1100,4 +1100,33 @@ fn whose_a_session_is_and_where_it_works_is_not_for_its_log_to_say_where_somebod
     state.apply(&record(2, Event::SessionAdopted {}));
     assert_eq!(said(&state), (None, None));
     assert_eq!(state.summary.chat(), None);
+}
+
+#[test]
+fn a_turn_is_ones_own_only_where_it_is_surely_theirs_and_no_group_reads_along() {
+    let said = |number: u64, change: fn(&mut UserMessage)| {
+        let mut message = user_message(number, "go");
+        change(&mut message);
+        Event::from(message)
+    };
+    let plain: fn(&mut UserMessage) = |_| ();
+    let unproven: fn(&mut UserMessage) = |message| message.unverified = true;
+    let in_a_group: fn(&mut UserMessage) = |message| message.sender_name = Some("Ann".to_owned());
+    for (first, later, is_own) in [
+        (plain, plain, true),
+        (unproven, plain, false),
+        (in_a_group, plain, false),
+        (plain, unproven, false),
+        (plain, in_a_group, false),
+    ] {
+        let asks = reply(9, 2, "").asking(&[1]).event();
+        let state = fold(&log([
+            said(1, first),
+            started(1, Trigger::Message),
+            asks,
+            said(2, later),
+        ]));
+        assert_eq!(state.is_turn_of(None), is_own);
+        assert!(!state.is_turn_of(Some("token:ann")));
+    }
 }

@@ -54,6 +54,8 @@ pub struct NewMessage {
     pub key: Option<SourceId>,
     /// Its turn runs on without a client, whatever the agent's `on_disconnect` says.
     pub detached: bool,
+    /// Nothing proves who says it.
+    pub is_unverified: bool,
     /// Its id on the platform that it comes from.
     pub gateway_message_id: Option<String>,
     /// Files of the session that come with it, as [`add_file`](crate::engine::Sessions::add_file) or
@@ -70,6 +72,7 @@ impl NewMessage {
             sender_name: None,
             key: None,
             detached: false,
+            is_unverified: false,
             gateway_message_id: None,
             attachments: Vec::new(),
         }
@@ -94,6 +97,7 @@ impl NewMessage {
             sender_name: self.sender_name,
             source_id: self.key,
             detached: self.detached,
+            unverified: self.is_unverified,
             gateway_message_id: self.gateway_message_id,
             attachments: self.attachments,
             ..UserMessage::new(message_id, self.content)

@@ -182,6 +182,8 @@ impl Orders<'_> {
                 let grants = sessions.grants(&session.id).map_err(of_engine)?;
                 match grants.as_slice() {
                     [] => said(NOTHING),
+                    // Commands and paths of whoever allowed them.
+                    _ if !guest.is_approver() => said(NOT_YOURS),
                     grants => said(&listed(grants)),
                 }
             }
@@ -204,7 +206,7 @@ impl Orders<'_> {
         session: Option<&SessionView>,
         decision: Option<Decision>,
     ) -> Result<(Option<String>, bool), IntakeError> {
-        const USAGE: &str = "Write `/approve`, `/approve always` or `/deny`.";
+        const USAGE: &str = "Write `/approve`, `/approve session`, `/approve always` or `/deny`.";
         let refused = |why: &str| Ok((Some(why.to_owned()), false));
         // Which question is open is known only of a session that is looked at itself.
         let session = session.map(|session| self.desk.sessions.show(&session.id));

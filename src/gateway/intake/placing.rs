@@ -237,6 +237,7 @@ fn message(guest: &Guest, words: &SpokenWords) -> Result<NewMessage, IntakeError
         attachments: words.attachments.clone(),
         key: Some(guest.key.clone()),
         detached: true,
+        is_unverified: !guest.is_verified,
         gateway_message_id: guest.message_id.clone(),
         ..NewMessage::new(guest.principal(), text)
     })

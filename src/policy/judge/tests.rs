@@ -544,6 +544,10 @@ fn what_writes_the_file_that_it_is_told_counts_as_a_redirection_unless_a_rule_na
         "split f",
         "rsync a b",
         "scp a b",
+        "patch -p0 <<'EOF'\nx\nEOF",
+        "uudecode <<'EOF'\nx\nEOF",
+        "echo x | tee -- -d/../f",
+        "cp -- -a -d/../x",
     ] {
         assert_eq!(ruled(&star, script), "ask", "{script}");
     }

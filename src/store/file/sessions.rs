@@ -60,16 +60,17 @@ impl SessionStore for FileStore {
         created
     }
 
-    /// A folder's number is given again when it is gone, the time of its birth is not.
+    /// Of its log, which is written in place for as long as it lives; its folder stays where a backup is
+    /// unpacked over it. A file's number is given again when it is gone, the time of its birth is not.
     fn identity(&self, id: &SessionId) -> String {
-        let Ok(folder) = std::fs::metadata(self.layout.session(id).path()) else {
+        let Ok(log) = std::fs::metadata(self.layout.session(id).log()) else {
             return String::new();
         };
-        let born = folder.created().ok();
+        let born = log.created().ok();
         let since = born.and_then(|born| born.duration_since(UNIX_EPOCH).ok());
         format!(
             "{} {}",
-            folder.ino(),
+            log.ino(),
             since.map_or(0, |since| since.as_micros())
         )
     }
