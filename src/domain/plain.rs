@@ -22,6 +22,7 @@ pub fn spelled_out(text: &str) -> String {
 pub fn size(bytes: u64) -> String {
     let tenths = |unit: u64| format!("{}.{}", bytes / unit, bytes % unit * 10 / unit);
     match bytes {
+        1 => "1 byte".to_owned(),
         0..0x400 => format!("{bytes} bytes"),
         0x400..0x10_0000 => format!("{} KB", tenths(1 << 10)),
         0x10_0000..0x4000_0000 => format!("{} MB", tenths(1 << 20)),
