@@ -324,8 +324,8 @@ impl History {
     }
 
     /// Takes note of what the provider has said that the model of that name takes; whether that is news.
-    pub(super) fn learn_window(&mut self, model: &str, tokens: u64) -> bool {
-        let told = Some((model.to_owned(), tokens));
+    pub(super) fn learn_window(&mut self, model: &str, tokens: Option<u64>) -> bool {
+        let told = tokens.map(|tokens| (model.to_owned(), tokens));
         let is_new = self.limits.told != told;
         if is_new {
             self.limits.told = told;

@@ -438,8 +438,9 @@ impl SessionState {
         }
     }
 
-    /// Takes note of what a provider has said that the model of that name takes, its answer included.
-    pub fn learn_window(&mut self, model: &str, tokens: u64) {
+    /// Takes note of what a provider has said that the model of that name takes, its answer included; `None` where
+    /// that is not known, or not any more.
+    pub fn learn_window(&mut self, model: &str, tokens: Option<u64>) {
         if self.history.learn_window(model, tokens) {
             let waiting = self.waiting_tokens(Seq(u64::MAX));
             self.history.settle(waiting, self.summary.model.as_deref());

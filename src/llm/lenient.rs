@@ -10,6 +10,8 @@ use serde::de::{
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
+use crate::llm::dialect::PARTS_MAX;
+
 /// A text that lies in the bytes it was read from, unless it has escapes: an id, a name, a call's arguments.
 /// An object or a list is its JSON, as some write arguments; a number is its digits, as some write ids.
 #[derive(Debug, Default)]
@@ -148,7 +150,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Lenient<T> {
     }
 }
 
-/// The objects of a list, or the one that stands in place of it.
+/// The objects of a list, or the one that stands in place of it. Of more than any answer has, one too many is taken.
 #[derive(Debug)]
 pub(super) struct Objects<T>(pub(super) Vec<T>);
 
@@ -165,7 +167,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Objects<T> {
             // One place at first: where there is a token, there is one call.
             found.reserve_exact(usize::from(found.is_empty()));
             found.push(object);
-            true
+            found.len() <= PARTS_MAX
         };
         objects(deserializer, true, take)?;
         Ok(Objects(found))
@@ -308,4 +310,18 @@ impl<'de> Visitor<'de> for CountVisitor {
     }
 
     nothing!(Count(None), visit_unit(), visit_bool(bool));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_list_without_end_no_more_is_taken_than_shows_that() {
+        for (count, taken) in [(3, 3), (PARTS_MAX, PARTS_MAX), (5_000, PARTS_MAX + 1)] {
+            let list = format!("[{}{{}}]", "{},".repeat(count - 1));
+            let Objects(found) = serde_json::from_str::<Objects<Map<_, _>>>(&list).unwrap();
+            assert_eq!(found.len(), taken, "{count}");
+        }
+    }
 }

@@ -125,6 +125,7 @@ const OPTIONS: &[(&str, Mending)] = &[
     ("output_config", Mending::Without("output_config")),
     ("tool_choice", Mending::Without("tool_choice")),
     ("prompt_cache_key", Mending::Without("prompt_cache_key")),
+    ("include", Mending::Without("include")),
 ];
 
 /// Words, all of one line, by which a model is not to be had in chat completions, but in Responses.
@@ -185,7 +186,10 @@ pub(super) fn mending(error: &LlmError) -> Option<Mending> {
     let is_refused = REFUSED.iter().any(|one| words.contains(one));
     if let Some((_, mending)) = MEANINGS.iter().find(|(all, _)| is_meant(all)) {
         let is_of_message = is_refused && words.contains("reasoning_");
+        // Nor may that be asked for.
+        let is_asked_for = is_refused && words.contains("encrypted");
         return Some(match mending {
+            Mending::NothingBack if is_asked_for => Mending::Without("include"),
             Mending::NothingBack if is_of_message => Mending::NeverBack,
             mending => *mending,
         });
@@ -261,7 +265,9 @@ impl Quirks {
             Mending::NewerLimit => self.has_newer_limit = true,
             Mending::OlderLimit => self.has_newer_limit = false,
             Mending::Whole => self.streams = false,
-            Mending::NothingBack | Mending::NeverBack => self.reasoning = ReasoningBack::None,
+            Mending::NothingBack | Mending::NeverBack | Mending::Without("include") => {
+                self.reasoning = ReasoningBack::None;
+            }
             Mending::ContentBack => self.reasoning = ReasoningBack::Content,
             Mending::SignaturesBack => self.reasoning = ReasoningBack::Signatures,
             Mending::Bridge => self.wants_bridge = true,
@@ -272,7 +278,7 @@ impl Quirks {
     }
 }
 
-/// A model, by its address and its name.
+/// A model, by its address, and by its name with how it is asked there.
 pub(super) type AskedAt = (String, String);
 
 /// What was learned of models, as long as the process runs.
@@ -396,6 +402,19 @@ mod tests {
                 Some(NothingBack),
             ),
             ("Thought signature is not valid", Some(NothingBack)),
+            (
+                "The encrypted content gAAA could not be verified. Reason: it could not be decrypted.",
+                Some(NothingBack),
+            ),
+            (
+                "Encrypted content is not supported with this model.",
+                Some(Without("include")),
+            ),
+            (
+                "Unsupported include value: 'reasoning.encrypted_content'",
+                Some(Without("include")),
+            ),
+            ("Unknown parameter: 'include'.", Some(Without("include"))),
             (
                 "messages.1.content.0.type: Expected `thinking` or `redacted_thinking`, but found `tool_use`.",
                 Some(NoThinking),

@@ -85,6 +85,20 @@ const GAP_BYTES: usize = 10;
 /// Less is no model's: it is a code, or the number of something else.
 const LIMIT_MIN: u64 = 256;
 
+/// What else is counted, in lower case.
+const OTHER_UNITS: &[&str] = &[
+    "byte",
+    "bytes",
+    "char",
+    "chars",
+    "character",
+    "characters",
+    "kb",
+    "mb",
+    "kib",
+    "mib",
+];
+
 /// How many tokens the model takes, as a refusal for the length of a conversation says.
 pub(super) fn limit_in(words: &str) -> Option<u64> {
     let words = words.to_ascii_lowercase();
@@ -106,13 +120,17 @@ pub(super) fn limit_in(words: &str) -> Option<u64> {
     compared.or_else(before).or_else(named)
 }
 
-/// The number that begins within so many bytes of `text`.
+/// The number of tokens that begins within so many bytes of `text`.
 fn number(text: &str, gap: usize) -> Option<u64> {
     let start = text.find(|c: char| c.is_ascii_digit())?;
     let digits = |c: &char| c.is_ascii_digit() || matches!(c, ',' | '_');
     let digits: String = text[start..].chars().take_while(digits).collect();
     let number: u64 = digits.replace([',', '_'], "").parse().ok()?;
-    (start <= gap && number >= LIMIT_MIN).then_some(number)
+    // `bytes`, `.5 MiB`, `-byte`
+    let rest = text[start + digits.len()..].trim_start_matches(|c: char| !c.is_ascii_alphabetic());
+    let unit = rest.split(|c: char| !c.is_ascii_alphabetic()).next();
+    let is_other = unit.is_some_and(|unit| OTHER_UNITS.contains(&unit));
+    (start <= gap && number >= LIMIT_MIN && !is_other).then_some(number)
 }
 
 /// A provider's words say that the conversation is too long; most have no code for it.
@@ -313,6 +331,17 @@ mod tests {
                 "total number of tokens in the prompt cannot exceed 4081 - received 5000",
                 Some(4_081),
             ),
+            // Of something else.
+            (
+                "Request exceeds the maximum size: 40000000 bytes > 33554432 bytes",
+                None,
+            ),
+            ("prompt is too long: 6000.0 KiB > 4096.5 KiB", None),
+            (
+                "Your request exceeded the configured limit of 10485760 characters",
+                None,
+            ),
+            ("maximum context length is 4096-byte blocks", None),
             // A code, the length of the request, and nothing at all.
             ("invalid params, context window exceeds limit (2013)", None),
             (

@@ -1,6 +1,7 @@
 //! A model that is asked again and elsewhere, where its provider fails.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -86,7 +87,21 @@ fn told_window(
     choice: &ModelChoice,
 ) -> Option<u64> {
     let destination = settings.destination(choice).ok()?;
-    servers.window(&destination.origin, &choice.name)
+    servers.window(&place_of(choice, &destination))
+}
+
+/// What is learned of a model holds where it is asked so. What one agent sets, and the provider refuses or takes less
+/// for, is nothing to another.
+fn place_of(choice: &ModelChoice, destination: &Destination) -> AskedAt {
+    // They show nothing of their values.
+    let mut headers = DefaultHasher::new();
+    let values = choice.settings.headers.values();
+    values.for_each(|value| value.reveal().hash(&mut headers));
+    let (settings, headers) = (&choice.settings, headers.finish());
+    (
+        destination.url.clone(),
+        format!("{} {settings:?} {headers}", choice.name),
+    )
 }
 
 /// A model and its fallbacks, for one turn.
@@ -221,13 +236,13 @@ impl ModelWithFallbacks {
             self.ask_as_taken(choice, request, deadline, at, key.sent(), sink)
         };
         let answer = match by_chat {
-            Some(by_chat) if servers.lacks_responses(url) => asked_at(&by_chat, sink),
+            Some(by_chat) if servers.lacks_responses(url, name) => asked_at(&by_chat, sink),
             Some(by_chat) => match asked_at(&destination, sink) {
                 Err(error) if error.is_unknown_path() => {
                     let answer = asked_at(&by_chat, sink);
                     // Else it may be the model that nobody knows there.
                     if answer.is_ok() {
-                        servers.keep_lack_of_responses(&destination.url);
+                        servers.keep_lack_of_responses(url, name);
                     }
                     answer
                 }
@@ -244,7 +259,9 @@ impl ModelWithFallbacks {
                             // Nobody knows it there either.
                             Err(second) if second.is_unknown_path() => Err(error),
                             answer => {
-                                servers.keep_by_responses(url, name);
+                                if answer.is_ok() || sink.has_begun() {
+                                    servers.keep_by_responses(url, name);
+                                }
                                 answer
                             }
                         }
@@ -256,7 +273,7 @@ impl ModelWithFallbacks {
         if let Err(LlmError::ContextOverflow { message, .. }) = &answer
             && let Some(tokens) = overflow::limit_in(message)
         {
-            servers.keep_window(&destination.origin, name, tokens);
+            servers.keep_window(place_of(choice, &destination), tokens);
         }
         if matches!(answer, Err(LlmError::Cancelled)) {
             // What came is kept; what fails otherwise is asked for again.
@@ -299,11 +316,7 @@ impl ModelWithFallbacks {
         };
         let mut seeing = choice.clone();
         seeing.settings.input = seeing.settings.input.or_else(|| card.input());
-        // What one agent sets, and the provider refuses, is no reason to leave it out for another.
-        let place = (
-            destination.url.clone(),
-            format!("{} {:?}", choice.name, choice.settings),
-        );
+        let place = place_of(choice, destination);
         let mendings = self.mendings.entry(place.clone());
         let mendings = mendings.or_insert_with(|| self.learned.of(&place));
         let known = mendings.len();

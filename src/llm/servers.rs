@@ -5,13 +5,15 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use crate::base::lock::lock;
-use crate::domain::providers::Origin;
+use crate::llm::mend::AskedAt;
 use crate::llm::ollama::ModelCard;
 
 /// How long what is known of a model holds: it may be made anew under its name …
 const CARD_AGE_MAX: Duration = Duration::from_secs(600);
 /// … and that a server says nothing of it.
 const SILENCE_AGE_MAX: Duration = Duration::from_secs(60);
+/// How long it holds what a refusal has said that a model takes: another model may have its name by then.
+const WINDOW_AGE_MAX: Duration = Duration::from_secs(3_600);
 /// More than these are not remembered.
 const KEPT_MAX: usize = 256;
 
@@ -22,10 +24,10 @@ pub(super) struct Servers {
     cards: Mutex<HashMap<(String, String), (Instant, ModelCard)>>,
     /// Models, by the address of their chats and their names, that are asked by Responses.
     by_responses: Mutex<HashSet<(String, String)>>,
-    /// What models take, by host and name, as they have said in a refusal.
-    windows: Mutex<HashMap<(String, String), u64>>,
-    /// Addresses where nothing speaks OpenAI's newer interface.
-    without_responses: Mutex<HashSet<String>>,
+    /// What models take that are asked so, as a refusal has said, with when each ends.
+    windows: Mutex<HashMap<AskedAt, (Instant, u64)>>,
+    /// Models, by their addresses and their names, that are not to be had by OpenAI's newer interface.
+    without_responses: Mutex<HashSet<(String, String)>>,
 }
 
 impl Servers {
@@ -50,19 +52,19 @@ impl Servers {
         cards.insert(key, (Instant::now() + age, card.unwrap_or_default()));
     }
 
-    /// What the model takes, its answer included, as `host` has said.
-    pub(super) fn window(&self, host: &Origin, model: &str) -> Option<u64> {
-        let key = (host.to_string(), model.to_owned());
-        lock(&self.windows).get(&key).copied()
+    /// What the model that is asked so takes, its answer included, as its server has said.
+    pub(super) fn window(&self, asked: &AskedAt) -> Option<u64> {
+        let (end, tokens) = *lock(&self.windows).get(asked)?;
+        (Instant::now() < end).then_some(tokens)
     }
 
     /// Remembers that.
-    pub(super) fn keep_window(&self, host: &Origin, model: &str, tokens: u64) {
+    pub(super) fn keep_window(&self, asked: AskedAt, tokens: u64) {
         let mut windows = lock(&self.windows);
         if windows.len() >= KEPT_MAX {
             windows.clear();
         }
-        windows.insert((host.to_string(), model.to_owned()), tokens);
+        windows.insert(asked, (Instant::now() + WINDOW_AGE_MAX, tokens));
     }
 
     /// The model whose chats go to `url` is asked by Responses.
@@ -80,17 +82,42 @@ impl Servers {
         models.insert((url.to_owned(), model.to_owned()));
     }
 
-    /// Nothing speaks Responses at `url`.
-    pub(super) fn lacks_responses(&self, url: &str) -> bool {
-        lock(&self.without_responses).contains(url)
+    /// The model is not to be had by Responses at `url`.
+    pub(super) fn lacks_responses(&self, url: &str, model: &str) -> bool {
+        let key = (url.to_owned(), model.to_owned());
+        lock(&self.without_responses).contains(&key)
     }
 
     /// Remembers that.
-    pub(super) fn keep_lack_of_responses(&self, url: &str) {
-        let mut urls = lock(&self.without_responses);
-        if urls.len() >= KEPT_MAX {
-            urls.clear();
+    pub(super) fn keep_lack_of_responses(&self, url: &str, model: &str) {
+        let mut models = lock(&self.without_responses);
+        if models.len() >= KEPT_MAX {
+            models.clear();
         }
-        urls.insert(url.to_owned());
+        models.insert((url.to_owned(), model.to_owned()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_models_take_is_kept_of_few_and_not_for_good() {
+        let servers = Servers::default();
+        let asked = |number: usize| (format!("http://{number}"), "m".to_owned());
+        servers.keep_window(asked(0), 4_096);
+        assert_eq!(servers.window(&asked(0)), Some(4_096));
+        assert_eq!(servers.window(&asked(1)), None);
+        if let Some((end, _)) = lock(&servers.windows).get_mut(&asked(0)) {
+            *end = Instant::now();
+        }
+        assert_eq!(servers.window(&asked(0)), None);
+        for number in 0..=KEPT_MAX {
+            servers.keep_window(asked(number), 4_096);
+            servers.keep_lack_of_responses("u", &number.to_string());
+        }
+        assert!(lock(&servers.windows).len() <= KEPT_MAX);
+        assert!(lock(&servers.without_responses).len() <= KEPT_MAX);
     }
 }

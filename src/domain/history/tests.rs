@@ -783,3 +783,20 @@ fn without_a_summary_it_is_made_less_as_ever_and_the_next_try_waits() {
     stuck.summarised(Seq(300), &spent, 0, None);
     assert_eq!(stuck, before);
 }
+
+#[test]
+fn what_a_model_takes_is_forgotten_when_nobody_says_it_any_more() {
+    let limits = Limits {
+        input_tokens: None,
+        model: "m".to_owned(),
+        ..Limits::none()
+    };
+    let mut history = History::new(limits, Seq(1), Marks::default());
+    let usual = history.limits.room_tokens();
+    for (told, is_news) in [(None, false), (Some(4_096), true), (Some(4_096), false)] {
+        assert_eq!(history.learn_window("m", told), is_news, "{told:?}");
+    }
+    assert!(history.limits.room_tokens() < 4_096);
+    assert!(history.learn_window("m", None));
+    assert_eq!(history.limits.room_tokens(), usual);
+}

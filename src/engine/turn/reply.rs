@@ -149,9 +149,8 @@ impl Worker<'_> {
         if let Some(name) = &live.state.summary.model {
             model.main.name.clone_from(name);
         }
-        if let Some(tokens) = self.parts.models.window(&model.main) {
-            live.state.learn_window(&model.main.name, tokens);
-        }
+        let tokens = self.parts.models.window(&model.main);
+        live.state.learn_window(&model.main.name, tokens);
         let before = mem::take(&mut live.told);
         let state = &live.state;
         let mut told = state.conversation_after(before);

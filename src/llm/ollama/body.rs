@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::domain::event::Usage;
 use crate::domain::files::beside;
 use crate::domain::message::{Message, Reply, is_blank};
+use crate::domain::models;
 use crate::domain::quirks::ReasoningBack;
 use crate::domain::sight::{Showing, Sight};
 use crate::domain::spec::{ModelChoice, ModelSettings};
@@ -24,6 +25,8 @@ use crate::llm::{Request, ToolChoice};
 
 /// Room for an answer whose length no file limits, in tokens.
 const ANSWER_TOKENS: u64 = 1_024;
+/// The same beside a prompt whose length a file tells.
+const USUAL_ANSWER_TOKENS: u64 = 8_192;
 /// By so much a window grows: with another one the server loads the model anew.
 const WINDOW_STEP: u64 = 4_096;
 
@@ -188,7 +191,7 @@ fn options(asked: &AskedModel<'_>, card: &ModelCard, window: u64) -> Map<String,
 }
 
 /// The window that is asked for: what the engine uses, and more where a message needs it, as far as the model
-/// and its owner allow.
+/// and its owner allow. Of a fallback it is what that is known to take: the engine has looked at another model.
 fn window(request: &Request, choice: &ModelChoice, card: &ModelCard) -> Result<u64, String> {
     let settings = &choice.settings;
     let prompt = prompt_tokens(request, choice);
@@ -200,11 +203,16 @@ fn window(request: &Request, choice: &ModelChoice, card: &ModelCard) -> Result<u
             "it is about {prompt} tokens, and the model's window (num_ctx) has {most}"
         ));
     }
-    let used = request.window_tokens.unwrap_or(WINDOW_STEP);
-    let answer = settings.max_output_tokens.unwrap_or(ANSWER_TOKENS);
-    let needed = prompt + answer;
+    let output = settings.max_output_tokens;
+    let whole = settings.max_input_tokens.map_or_else(
+        || models::context_tokens(&choice.name),
+        |tokens| tokens.saturating_add(output.unwrap_or(USUAL_ANSWER_TOKENS).min(tokens)),
+    );
+    let used = request.window_tokens.unwrap_or(WINDOW_STEP).min(whole);
+    let needed = prompt.saturating_add(output.unwrap_or(ANSWER_TOKENS));
     let window = if needed > used {
-        needed.next_multiple_of(WINDOW_STEP)
+        let steps = needed.checked_next_multiple_of(WINDOW_STEP);
+        steps.unwrap_or(needed)
     } else {
         used
     };

@@ -7,6 +7,9 @@ use crate::domain::spec::ModelInput;
 use crate::llm::Sink;
 use crate::llm::dialect::{AnswerFault, DecodedReply, Decoder, event_in};
 
+/// What a model may be able to do, in Ollama's words, as far as somebody asks.
+const ABILITIES: &[&str] = &["completion", "tools", "vision", "thinking"];
+
 /// What is known of a model; nothing, where its server did not say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(in crate::llm) struct ModelCard {
@@ -14,8 +17,8 @@ pub(in crate::llm) struct ModelCard {
     pub(super) made_for: Option<u64>,
     /// `num_ctx` of its Modelfile: what its owner gives it.
     pub(super) set_to: Option<u64>,
-    /// `tools`, `vision`, `thinking`, …
-    abilities: Option<Vec<String>>,
+    /// Those of [`ABILITIES`] that it has.
+    abilities: Option<Vec<&'static str>>,
 }
 
 impl ModelCard {
@@ -33,8 +36,8 @@ impl ModelCard {
             line.next()?.parse().ok()
         });
         let abilities = shown["capabilities"].as_array().map(|words| {
-            let words = words.iter().filter_map(Value::as_str);
-            words.map(str::to_owned).collect()
+            let has = |known: &&str| words.iter().any(|word| word == *known);
+            ABILITIES.iter().copied().filter(has).collect()
         });
         ModelCard {
             made_for: made_for.filter(|tokens| *tokens > 0),
@@ -47,7 +50,7 @@ impl ModelCard {
     pub(in crate::llm) fn input(&self) -> Option<ModelInput> {
         let abilities = self.abilities.as_ref()?;
         Some(ModelInput {
-            image: abilities.iter().any(|word| word == "vision"),
+            image: abilities.contains(&"vision"),
             pdf: false,
         })
     }
@@ -55,7 +58,7 @@ impl ModelCard {
     /// Its server says that it lacks the ability.
     pub(in crate::llm) fn lacks(&self, ability: &str) -> bool {
         let abilities = self.abilities.as_ref();
-        abilities.is_some_and(|words| !words.iter().any(|word| word == ability))
+        abilities.is_some_and(|words| !words.contains(&ability))
     }
 }
 

@@ -74,6 +74,9 @@ fn a_card_is_read_as_far_as_it_says_something() {
         assert_eq!(card(odd.clone()), ModelCard::default(), "{odd}");
     }
     assert!(!ModelCard::default().lacks("tools"));
+    // Words that nobody asks about are not kept.
+    let odd = json!({"capabilities": ["x", "tools", 1, "y".repeat(9_000), "tools"]});
+    assert_eq!(card(odd), card(json!({"capabilities": ["tools"]})));
 }
 
 #[test]
@@ -112,6 +115,35 @@ fn the_window_is_the_one_in_use_as_far_as_the_model_has_it() {
             Some(20_000),
             Ok(json!(24_576)),
         ),
+        // Of a fallback, what it is known to take.
+        (
+            Some(65_536),
+            ModelCard::default(),
+            10,
+            Some(4_000),
+            Ok(json!(8_000)),
+        ),
+        (
+            Some(65_536),
+            ModelCard::default(),
+            10,
+            Some(20_000),
+            Ok(json!(28_192)),
+        ),
+        (
+            Some(65_536),
+            shown(131_072, ""),
+            10,
+            None,
+            Ok(json!(32_768)),
+        ),
+        (
+            Some(u64::MAX),
+            shown(131_072, ""),
+            10,
+            Some(u64::MAX),
+            Ok(json!(131_072)),
+        ),
         (None, shown(2_048, ""), 10, None, Ok(json!(2_048))),
         (None, ModelCard::default(), 10, None, Ok(json!(4_096))),
         // A message that is longer than what is in use, and one that is too long.
@@ -140,6 +172,19 @@ fn the_window_is_the_one_in_use_as_far_as_the_model_has_it() {
             (found, expected) => assert_eq!(found, expected.map_err(str::to_owned)),
         }
     }
+}
+
+#[test]
+fn an_answer_without_an_end_has_the_window_that_the_model_has() {
+    let mut choice = choice();
+    choice.settings.max_output_tokens = Some(u64::MAX);
+    let card = card(json!({"model_info": {"a.context_length": 8_192}}));
+    let request = Request {
+        system: "be kind".to_owned(),
+        ..Request::default()
+    };
+    let body = body(&request, &choice, &card).unwrap();
+    assert_eq!(body["options"]["num_ctx"], 8_192);
 }
 
 #[test]

@@ -73,7 +73,8 @@ enum InputItem<'a> {
         phase: Option<&'a str>,
     },
     Reasoning {
-        id: &'a Value,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<&'a str>,
         summary: &'a Value,
         encrypted_content: &'a Value,
     },
@@ -181,7 +182,7 @@ fn as_they_came<'a>(reply: &'a Reply, came: &'a [Value]) -> Option<Vec<InputItem
     for item in came {
         match item["type"].as_str()? {
             "reasoning" => items.push(InputItem::Reasoning {
-                id: &item["id"],
+                id: item["id"].as_str(),
                 summary: &item["summary"],
                 encrypted_content: &item["encrypted_content"],
             }),

@@ -337,7 +337,7 @@ impl ResponsesDecoder {
         let output = output.as_array().into_iter().flatten();
         for (place, item) in (0..).zip(output.take(PARTS_MAX + 1)) {
             let is_new = match item["type"].as_str() {
-                Some("message") => !has_items && (!has_text || self.message_bytes > 0),
+                Some("message") => !has_text || self.message_bytes > 0,
                 Some("function_call") => {
                     let ids = [text_at(item, "id"), text_at(item, "call_id")];
                     !has_calls || self.open_call(Some(place), &ids[0], &ids[1]).is_some()

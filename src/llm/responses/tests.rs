@@ -138,6 +138,24 @@ fn what_an_item_says_counts_once_however_it_is_told() {
 }
 
 #[test]
+fn a_message_that_only_the_end_tells_is_said_whatever_came_before_it() {
+    let thought = json!({"type": "reasoning", "id": "rs", "encrypted_content": "s"});
+    for events in [
+        vec![done(0, thought.clone())],
+        vec![done(1, call("a", "{}"))],
+        vec![done(0, thought.clone()), done(2, call("a", "{}"))],
+        // Its pieces came, and nothing that ends it.
+        vec![done(0, thought.clone()), delta("yes")],
+    ] {
+        let output = json!([thought, message("yes"), call("a", "{}")]);
+        let end = completed(json!({"status": "completed", "output": output}));
+        let (text, answer) = answer(&[events.clone(), vec![end]].concat());
+        assert_eq!(text, "yes", "{events:?}");
+        assert_eq!(answer.tool_calls.len(), 1, "{events:?}");
+    }
+}
+
+#[test]
 fn an_event_without_a_type_has_its_name() {
     let body = "event: response.output_text.delta\ndata: {\"delta\": \"a\"}\n\n\
                 event: response.completed\ndata: {\"response\": {}}\n\n";

@@ -985,6 +985,17 @@ fn items_go_back_in_the_order_in_which_they_came_and_those_that_cannot_do_not() 
             ],
             vec![kept("r1"), kept("r2"), sent_text("so", "final_answer")],
         ),
+        // One that has no name.
+        (
+            vec![
+                json!({"type": "reasoning", "id": null, "summary": [], "encrypted_content": "s"}),
+                says("so", "final_answer"),
+            ],
+            vec![
+                json!({"type": "reasoning", "summary": [], "encrypted_content": "s"}),
+                sent_text("so", "final_answer"),
+            ],
+        ),
         // Not sealed: it would be looked for where nothing is kept. And kinds that nobody knows.
         (
             vec![

@@ -3,7 +3,7 @@
 use super::*;
 use duragent::domain::message::Reply;
 use duragent::domain::providers::{Described, Dialect};
-use duragent::domain::spec::ReasoningSettings;
+use duragent::domain::spec::{ModelChoice, ReasoningSettings};
 
 use crate::support::fake_model::tool_call;
 
@@ -359,4 +359,112 @@ fn where_responses_are_not_spoken_either_the_first_refusal_is_told() {
     let error = result.unwrap_err().to_string();
     assert!(error.contains(WORDS), "{error}");
     assert_eq!(fake.request_count(), 2);
+}
+
+#[test]
+fn a_model_that_failed_by_responses_too_is_asked_in_chat_again() {
+    let fake = FakeModel::start();
+    fake.reply(error(
+        404,
+        "This model is only supported in v1/responses and not in v1/chat/completions.",
+    ))
+    .then(error(400, "no such region"))
+    .then(text("yes"));
+    let providers = Providers::new(settings_at(&fake));
+    let spec = spec(Provider::parse("azure").unwrap(), &fake);
+    let (result, _) = called(providers.model(&spec), Heard::default());
+    assert!(
+        matches!(result, Err(LlmError::Status { status: 400, .. })),
+        "{result:?}"
+    );
+    let (result, _) = called(providers.model(&spec), Heard::default());
+    assert!(result.is_ok(), "{result:?}");
+    let asked = fake.requests();
+    let paths: Vec<&str> = asked.iter().map(|one| one.path.as_str()).collect();
+    assert_eq!(
+        paths,
+        [
+            "/v1/chat/completions",
+            "/v1/responses",
+            "/v1/chat/completions"
+        ]
+    );
+}
+
+#[test]
+fn what_one_model_lacks_is_nothing_to_another_at_its_address() {
+    let fake = FakeModel::start();
+    fake.reply(error(404, "Not Found"));
+    let providers = Providers::new(settings_at(&fake));
+    for name in [NAME, "o3"] {
+        let (result, _) = called(providers.model(&named(name, &fake)), Heard::default());
+        assert!(result.is_ok(), "{result:?}");
+    }
+    let asked = fake.requests();
+    let paths: Vec<&str> = asked.iter().map(|one| one.path.as_str()).collect();
+    assert_eq!(
+        paths,
+        ["/v1/responses", "/v1/chat/completions", "/v1/responses"]
+    );
+}
+
+#[test]
+fn a_model_that_seals_nothing_is_not_asked_for_what_it_thought() {
+    let fake = FakeModel::start();
+    fake.reply(error(
+        400,
+        "Encrypted content is not supported with this model.",
+    ))
+    .then(text("yes"))
+    .then(text("again"));
+    let providers = Providers::new(settings_at(&fake));
+    let mut codes = Vec::new();
+    for _ in 0..2 {
+        let (result, heard) = called(providers.model(&named(NAME, &fake)), Heard::default());
+        assert!(result.is_ok(), "{result:?}");
+        codes.push(heard.codes().len());
+    }
+    assert_eq!(codes, [1, 0], "it is remembered");
+    let asked = fake.requests();
+    let asks: Vec<bool> = asked
+        .iter()
+        .map(|one| one.body.get("include").is_some())
+        .collect();
+    assert_eq!(asks, [true, false, false]);
+}
+
+#[test]
+fn what_one_agent_is_told_that_a_model_takes_is_nothing_to_one_that_asks_otherwise() {
+    const REFUSAL: &str = "This model's maximum context length is 4096 tokens.";
+    let fake = FakeModel::start();
+    fake.reply(error(400, REFUSAL));
+    let providers = Providers::new(settings_at(&fake));
+    let mut spec = spec(Provider::parse("vllm").unwrap(), &fake);
+    let header = |value: &str| ("x-size".to_owned(), Secret::new(value.to_owned()));
+    spec.main.settings.headers = [header("small")].into();
+    let (result, _) = called(providers.model(&spec), Heard::default());
+    assert!(
+        matches!(result, Err(LlmError::ContextOverflow { .. })),
+        "{result:?}"
+    );
+    assert_eq!(providers.window(&spec.main), Some(4_096));
+    let others: [fn(&mut ModelChoice); 4] = [
+        |choice| choice.settings.max_input_tokens = Some(9_999),
+        |choice| {
+            choice.settings.extra_body.insert("a".into(), json!(1));
+        },
+        |choice| {
+            let value = Secret::new("large".to_owned());
+            choice.settings.headers.insert("x-size".into(), value);
+        },
+        |choice| {
+            let url = choice.base_url.as_mut().unwrap();
+            url.push_str("/large");
+        },
+    ];
+    for otherwise in others {
+        let mut choice = spec.main.clone();
+        otherwise(&mut choice);
+        assert_eq!(providers.window(&choice), None, "{choice:?}");
+    }
 }

@@ -218,7 +218,10 @@ pub(super) fn check(asked: &Asked) -> Result<(), String> {
             "reasoning" if item["encrypted_content"].as_str().is_none_or(str::is_empty) => {
                 return Err(format!("Item with id '{}' not found.", item["id"]));
             }
-            "reasoning" if !item["summary"].is_array() || !item["id"].is_string() => {
+            "reasoning"
+                if !item["summary"].is_array()
+                    || item.get("id").is_some_and(|id| !id.is_string()) =>
+            {
                 return Err(format!("item {number}: not a reasoning item"));
             }
             "reasoning" => {}
