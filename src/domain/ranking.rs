@@ -299,19 +299,21 @@ impl<'q, T> Ranking<'q, T> {
         }
     }
 
-    /// Holds a text against the query; of two that fit alike the greater `age` comes first.
-    pub fn add(&mut self, tally: WordTally, age: u64, item: T) {
+    /// Holds a text against the query; of two that fit alike the greater `age` comes first. True if it fits.
+    pub fn add(&mut self, tally: WordTally, age: u64, item: T) -> bool {
         self.texts += 1;
         self.words += u64::from(tally.words);
         for (spread, points) in self.spread.iter_mut().zip(&tally.fits) {
             *spread += u32::from(*points > 0);
         }
-        if self.query.is_met(&tally) {
+        let is_met = self.query.is_met(&tally);
+        if is_met {
             self.found.push(RankedText { tally, age, item });
             if self.found.len() >= 2 * KEPT_MAX {
                 self.keep_best();
             }
         }
+        is_met
     }
 
     /// Adds what occurs in a name of those texts that fit; `false` if none does.

@@ -32,7 +32,7 @@ pub struct RecentCalls(Vec<RecentCall>);
 pub enum Repetition {
     /// It may run.
     None,
-    /// It was done twice already, the last time with the result in this event, if there is one.
+    /// It was done twice already, the second time with the result in this event, if there is one.
     Repeated(Option<Seq>),
     /// The model goes in circles.
     Loop,
@@ -43,25 +43,24 @@ struct RecentCall {
     call_id: CallId,
     key: u64,
     began: Timestamp,
-    /// The event with its result, if it ran.
+    /// The event with its result.
     result: Option<Seq>,
-    has_run: bool,
 }
 
 impl RecentCalls {
     /// A call begins to run; one that is run once more after a crash has begun already.
     pub fn begin(&mut self, call: &ToolCall, at: Timestamp) {
-        self.push(call, at, true);
+        self.push(call, at);
     }
 
     /// A call has its result, in event `seq`; `took` is how long it ran, if that is known. One that did not
     /// begin is part of the row too.
     pub fn end(&mut self, call: &ToolCall, seq: Seq, at: Timestamp, took: Option<Duration>) {
-        self.push(call, at, false);
+        self.push(call, at);
         let place = self.0.iter().position(|one| one.call_id == call.call_id);
         let Some(place) = place else { return };
         let one = &mut self.0[place];
-        one.result = one.has_run.then_some(seq);
+        one.result = Some(seq);
         if took.unwrap_or(at.since(one.began)) >= PAUSE {
             self.0.drain(..=place);
         }
@@ -73,7 +72,7 @@ impl RecentCalls {
             return Repetition::None;
         }
         let key = key(call);
-        let same = self.0.iter().rev().take_while(|one| one.key == key);
+        let mut same = self.0.iter().rev().take_while(|one| one.key == key);
         let count = same.clone().count();
         if count + 1 >= SAME_MAX || self.alternates(key) {
             return Repetition::Loop;
@@ -81,7 +80,9 @@ impl RecentCalls {
         if count < RUNS_MAX {
             return Repetition::None;
         }
-        Repetition::Repeated(same.filter_map(|one| one.result).next())
+        // Those behind the second are no more than that once more.
+        let second = same.nth(count - RUNS_MAX);
+        Repetition::Repeated(second.and_then(|one| one.result))
     }
 
     /// Somebody said something: what is done again after that is not done without a reason.
@@ -89,7 +90,7 @@ impl RecentCalls {
         self.0.clear();
     }
 
-    fn push(&mut self, call: &ToolCall, at: Timestamp, has_run: bool) {
+    fn push(&mut self, call: &ToolCall, at: Timestamp) {
         if self.0.iter().any(|one| one.call_id == call.call_id) {
             return;
         }
@@ -104,7 +105,6 @@ impl RecentCalls {
             key: key(call),
             began: at,
             result: None,
-            has_run,
         });
         if self.0.len() >= ALTERNATING_MAX {
             self.0.remove(0);
@@ -211,6 +211,19 @@ mod tests {
             judged[..5],
             [none, none, repeated, repeated, Repetition::Loop]
         );
+    }
+
+    #[test]
+    fn what_was_refused_twice_has_a_result_too() {
+        let mut row = Row::default();
+        for n in 1..=2 {
+            row.calls = n;
+            let call = row.call("bash", "{}");
+            row.recent.end(&call, Seq(100 + n), at(n), None);
+        }
+        row.calls = 3;
+        let judged = row.recent.judge(&row.call("bash", "{}"), at(3));
+        assert_eq!(judged, Repetition::Repeated(Some(Seq(102))));
     }
 
     #[test]

@@ -20,6 +20,8 @@ use super::shell::{self, Command, Script};
 /// The builtin that reads what an agent was given to be read, and does nothing else: a test compares its
 /// actions.
 pub(super) const SKILL_READER: &str = "skill";
+/// The builtin whose rules are for files: one for all of it would be more than anybody was asked about.
+const FILES: &str = "file";
 /// Why a rule of an agent's own does not count.
 const CAPPED: &str = "the workspace's policy has an `allow`, and that does not reach so far";
 /// Why a rule does not allow a tool that was found.
@@ -225,11 +227,14 @@ pub fn literal_patterns(call: &JudgedCall<'_>) -> LiteralRules {
         },
         JudgedCall::Tool(tool) => {
             let text = match tool.file {
-                // From another folder it would be another file.
-                Some(file) if file.is_own => {
-                    format!("{}:{}:{}", tool.name, file.deed(), file.inner)
-                }
+                // From another folder on a shorter path would be another file.
                 Some(file) => format!("{}:{}:{}", tool.name, file.deed(), file.path()),
+                None if tool.subject == Subject::Builtin && tool.name == FILES => {
+                    return LiteralRules {
+                        refused: vec!["the file cannot be told".to_owned()],
+                        ..LiteralRules::default()
+                    };
+                }
                 None => tool.name.to_owned(),
             };
             let pattern = format!("{}:{}", tool.subject.as_str(), escaped(&letters(&text)));

@@ -45,9 +45,13 @@ pub fn search(
         if !(wanted.goes_on)() {
             break;
         }
-        match all.look_through(&id) {
-            Ok(()) | Err(StoreError::NotFound(_)) => {}
-            Err(error) => log::debug!("session {id} is not searched: {error}"),
+        if let Err(error) = all.look_through(&id) {
+            // The next one takes its place.
+            let place = all.sessions.len();
+            all.ranking.forget(|one| one.session == place);
+            if !matches!(error, StoreError::NotFound(_)) {
+                log::debug!("session {id} is not searched: {error}");
+            }
         }
     }
     Ok(all.found())
@@ -86,7 +90,10 @@ struct SeenLog {
     first_message: Option<(Seq, Timestamp, WordTally)>,
     /// Messages were stepped over, as they were not there for who asks.
     has_skipped: bool,
-    last_turn_end: Seq,
+    /// One of them fits.
+    is_hit: bool,
+    /// What came up to there is what the model may not be shown any more.
+    settled_to: Seq,
 }
 
 impl LogSearch<'_> {
@@ -95,41 +102,46 @@ impl LogSearch<'_> {
         let mut seen = self.walk(id, false)?;
         let sees =
             |summary: &Summary| summary.last_seq > Seq::ZERO && (self.wanted.sees)(id, summary);
-        if !sees(&seen.summary) {
+        let is_visible = sees(&seen.summary);
+        if seen.is_hit && (seen.has_skipped || !is_visible) {
             self.ranking.forget(|one| one.session == place);
+        }
+        if !is_visible {
             return Ok(());
         }
         if seen.has_skipped {
             // It was somebody else's then, and is not now.
-            self.ranking.forget(|one| one.session == place);
             seen = self.walk(id, true)?;
         }
-        if self.wanted.asking == Some(id) {
-            let end = seen.last_turn_end;
+        if self.wanted.asking == Some(id) && seen.is_hit {
+            let end = seen.settled_to;
             self.ranking
                 .forget(|one| one.session == place && one.seq > end);
         }
-        self.count_title(place, &seen);
-        self.sessions.push(SearchedSession {
-            id: id.clone(),
-            summary: seen.summary,
-            dropped: seen.dropped,
-        });
+        if self.count_title(place, &seen) || seen.is_hit {
+            self.sessions.push(SearchedSession {
+                id: id.clone(),
+                summary: seen.summary,
+                dropped: seen.dropped,
+            });
+        }
         Ok(())
     }
 
-    /// A title is a name of all its messages that fit; where none does, its first one stands for it.
-    fn count_title(&mut self, session: usize, seen: &SeenLog) {
+    /// A title is a name of all its messages that fit; where none does, its first one stands for it. True if
+    /// that is so.
+    fn count_title(&mut self, session: usize, seen: &SeenLog) -> bool {
         let (Some(title), Some((seq, at, first))) = (&seen.summary.title, &seen.first_message)
         else {
-            return;
+            return false;
         };
         let mut named = first.clone();
         self.wanted.query.count_named(title, &mut named);
-        if named.is_any() && !self.ranking.name(&named, |one| one.session == session) {
-            let first = MessagePlace { session, seq: *seq };
-            self.ranking.add(named, at.as_micros(), first);
+        if !named.is_any() || self.ranking.name(&named, |one| one.session == session) {
+            return false;
         }
+        let first = MessagePlace { session, seq: *seq };
+        self.ranking.add(named, at.as_micros(), first)
     }
 
     /// Counts what the messages of a log say while its session is one to be seen, or `always`.
@@ -140,7 +152,8 @@ impl LogSearch<'_> {
             dropped: Vec::new(),
             first_message: None,
             has_skipped: false,
-            last_turn_end: Seq::ZERO,
+            is_hit: false,
+            settled_to: Seq::ZERO,
         };
         let mut is_seen = always;
         self.store.each_line(id, &mut |head, json| {
@@ -166,7 +179,8 @@ impl LogSearch<'_> {
                             session,
                             seq: head.seq,
                         };
-                        self.ranking.add(tally, head.timestamp.as_micros(), place);
+                        let at = head.timestamp.as_micros();
+                        seen.is_hit |= self.ranking.add(tally, at, place);
                     }
                 }
                 "session_start" | "session_changed" | "session_adopted" => {
@@ -176,7 +190,15 @@ impl LogSearch<'_> {
                     }
                 }
                 "message_dropped" => seen.dropped.extend(dropped(json)),
-                "turn_ended" => seen.last_turn_end = head.seq,
+                "turn_ended" => seen.settled_to = head.seq,
+                "context_summary" => {
+                    let record = head.clone().record(json);
+                    if let Ok(Event::ContextSummary(one)) = record.map(|record| record.event)
+                        && one.text.is_some()
+                    {
+                        seen.settled_to = seen.settled_to.max(one.upto_seq);
+                    }
+                }
                 _ => {}
             }
             ControlFlow::Continue(())

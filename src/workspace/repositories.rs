@@ -1,10 +1,10 @@
-//! Repositories of git in the work folder of an agent, which a copied folder may bring: programs that start in
-//! one do what its settings and hooks say.
+//! Repositories of git in the work folder of an agent, and in its folder, which a copied one may bring: programs
+//! that start in one do what its settings and hooks say.
 //!
 //! Elsewhere: folders that only look like one (`tools::programs` has git pass over them).
 
 use std::ffi::OsString;
-use std::fs::{self, FileType};
+use std::fs::{self, DirEntry};
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
@@ -21,26 +21,20 @@ const SETTINGS: [&str; 2] = ["config", "config.worktree"];
 const HOOKS: &str = "hooks";
 /// Of one file so much is looked at.
 const FILE_BYTES_MAX: u64 = 1 << 20;
-/// So many names of a work folder are looked at, and so deep.
-const NAMES_MAX: usize = 50_000;
-const DEPTH_MAX: usize = 16;
 /// So many hooks are looked at.
 const HOOKS_MAX: usize = 200;
 
 /// Those in the agent's folder `home`.
 pub(super) fn within(home: &Path) -> Vec<Part> {
-    let mut found = Vec::new();
-    let mut names_left = NAMES_MAX;
-    walk(
-        &home.join(WORK_FOLDER),
-        Path::new(""),
-        0,
-        &mut names_left,
-        &mut found,
-    );
+    let mut found = beneath_work(home);
+    // From the work folder git goes up to it.
+    if fs::symlink_metadata(home.join(GIT)).is_ok() {
+        found.push(PathBuf::from(GIT));
+    }
+    order::sort(&mut found);
     let part = |inner: &PathBuf| Part {
         kind: Kind::Setting,
-        place: Path::new(WORK_FOLDER).join(inner).display().to_string(),
+        place: inner.display().to_string(),
         content: content(home, inner),
     };
     found.iter().map(part).collect()
@@ -49,55 +43,59 @@ pub(super) fn within(home: &Path) -> Vec<Part> {
 /// The part is a repository.
 pub(super) fn is_one(part: &Part) -> bool {
     let mut names = part.place.split('/');
-    part.kind == Kind::Setting
-        && names.next() == Some(WORK_FOLDER)
-        && names.next_back() == Some(GIT)
+    let is_in_work = names.next() == Some(WORK_FOLDER) && names.next_back() == Some(GIT);
+    part.kind == Kind::Setting && (is_in_work || part.place == GIT)
 }
 
 /// Gives each repository that is not among `known` as it is now a name by which git does not find it.
 /// Returns these.
 pub(super) fn set_aside_others(home: &Path, known: &[Part]) -> io::Result<Vec<PathBuf>> {
     let mut aside = Vec::new();
-    let other = || within(home).into_iter().find(|part| !known.contains(part));
-    // One that was within another is found once that has its new name.
-    while let Some(part) = other() {
-        let path = home.join(&part.place);
-        let mut names = (1..).map(|n| path.with_file_name(format!("git-not-trusted-{n}")));
-        let free = names.find(|name| fs::symlink_metadata(name).is_err());
-        let name = free.ok_or(io::ErrorKind::AlreadyExists)?;
-        fs::rename(&path, &name)?;
-        aside.push(name);
+    loop {
+        let mut others = within(home);
+        others.retain(|part| !known.contains(part));
+        if others.is_empty() {
+            return Ok(aside);
+        }
+        for part in others {
+            let path = home.join(&part.place);
+            let mut names = (1..).map(|n| path.with_file_name(format!("git-not-trusted-{n}")));
+            let free = names.find(|name| fs::symlink_metadata(name).is_err());
+            let name = free.ok_or(io::ErrorKind::AlreadyExists)?;
+            fs::rename(&path, &name)?;
+            aside.push(name);
+        }
+        // One that was within another is found now that that has its new name.
     }
-    Ok(aside)
 }
 
-/// Looks below a folder, which is no link; what is in a repository is its own.
-fn walk(root: &Path, inner: &Path, depth: usize, left: &mut usize, found: &mut Vec<PathBuf>) {
-    for (name, kind) in names_in(&root.join(inner), *left) {
-        *left = left.saturating_sub(1);
-        if name == GIT {
-            found.push(inner.join(name));
-        } else if kind.is_dir() && depth < DEPTH_MAX && *left > 0 {
-            walk(root, &inner.join(name), depth + 1, left, found);
+/// Those in the work folder, however large and deep it is; what is in a repository is its own.
+fn beneath_work(home: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut open = vec![PathBuf::from(WORK_FOLDER)];
+    while let Some(inner) = open.pop() {
+        for entry in entries_of(&home.join(&inner)) {
+            let path = inner.join(entry.file_name());
+            if entry.file_name() == GIT {
+                found.push(path);
+            } else if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                open.push(path);
+            }
         }
     }
+    found
 }
 
-/// The sorted names in a folder, those that were found before `most` were.
-fn names_in(folder: &Path, most: usize) -> Vec<(OsString, FileType)> {
+/// What is in a folder, which is no link.
+fn entries_of(folder: &Path) -> impl Iterator<Item = DirEntry> {
     let is_folder = fs::symlink_metadata(folder).is_ok_and(|about| about.is_dir());
     let entries = fs::read_dir(folder).ok().filter(|_| is_folder);
-    let entries = entries.into_iter().flatten().flatten().take(most);
-    let names = entries.filter_map(|entry| Some((entry.file_name(), entry.file_type().ok()?)));
-    let mut names: Vec<(OsString, FileType)> = names.collect();
-    order::sort_by(&mut names, |(one, _), (other, _)| one.cmp(other));
-    names
+    entries.into_iter().flatten().flatten()
 }
 
 /// What a repository has programs do, in a line that is another one when that is.
 fn content(home: &Path, inner: &Path) -> String {
-    let work = home.join(WORK_FOLDER);
-    let path = work.join(inner);
+    let path = home.join(inner);
     if let Ok(target) = fs::read_link(&path) {
         return format!("git does what {} says, where this leads", target.display());
     }
@@ -105,7 +103,9 @@ fn content(home: &Path, inner: &Path) -> String {
     let mut add = |name: &Path| {
         all.extend_from_slice(name.as_os_str().as_encoded_bytes());
         all.push(0);
-        if let Ok(file) = open_beneath(&work, &inner.join(name)) {
+        // The agent's folder may be a link, and nothing in it.
+        let whole: PathBuf = inner.join(name).components().collect();
+        if let Ok(file) = open_beneath(&home.join("."), &whole) {
             // As far as it can be read.
             file.take(FILE_BYTES_MAX).read_to_end(&mut all).ok();
         }
@@ -114,7 +114,11 @@ fn content(home: &Path, inner: &Path) -> String {
     // A file names a folder that lies elsewhere.
     add(Path::new(""));
     SETTINGS.iter().for_each(|name| add(Path::new(name)));
-    for (name, _) in names_in(&path.join(HOOKS), HOOKS_MAX) {
+    let hooks = path.join(HOOKS);
+    let hooks = entries_of(&hooks).take(HOOKS_MAX);
+    let mut hooks: Vec<OsString> = hooks.map(|entry| entry.file_name()).collect();
+    order::sort(&mut hooks);
+    for name in hooks {
         if !name.to_string_lossy().ends_with(".sample") {
             add(&Path::new(HOOKS).join(name));
         }
@@ -127,6 +131,8 @@ fn content(home: &Path, inner: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::symlink;
+
     use super::*;
 
     #[test]
@@ -163,7 +169,31 @@ mod tests {
         fs::write(home.join("work/.git"), "gitdir: /elsewhere").unwrap();
         let other = within(home);
         assert_ne!(other[0].content, shown[0].content);
+        fs::write(home.join("work/.git"), "gitdir: /another").unwrap();
+        assert_ne!(within(home)[0].content, other[0].content);
         assert_eq!(set_aside_others(home, &[]).unwrap().len(), 2);
         assert_eq!(within(home), []);
+    }
+
+    #[test]
+    fn the_one_of_the_folder_itself_and_one_behind_many_others_are_found_too() {
+        let outer = tempfile::tempdir().unwrap();
+        let home = outer.path().join("home");
+        let deep = Path::new("work").join("d/".repeat(300)).join(GIT);
+        fs::create_dir_all(home.join(&deep)).unwrap();
+        fs::create_dir(home.join(GIT)).unwrap();
+        fs::create_dir(home.join("other")).unwrap();
+        fs::create_dir(home.join("other/.git")).unwrap();
+        symlink("../other", home.join("work/link")).unwrap();
+        let link = outer.path().join("link");
+        symlink(&home, &link).unwrap();
+        let shown = within(&link);
+        let places: Vec<&str> = shown.iter().map(|part| &*part.place).collect();
+        assert_eq!(places, [GIT, deep.to_str().unwrap()]);
+        assert!(shown.iter().all(is_one));
+        fs::write(home.join(".git/config"), "[core]\nfsmonitor = evil").unwrap();
+        let moved = set_aside_others(&link, &shown).unwrap();
+        assert_eq!(moved, [link.join("git-not-trusted-1")]);
+        assert_eq!(within(&link), shown[1..]);
     }
 }

@@ -6,6 +6,7 @@
 //! Each call gets exactly one answer: what the tool said, also when a cancel or a stop ended it;
 //! or, if it did not begin or did not end in time, its place among the skipped ones.
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::base::text;
@@ -386,10 +387,14 @@ impl Worker<'_> {
     /// Has the policy remember what a person allowed for good; if it can't, that person is told. The
     /// decision stands in the log, and holds for this call whatever becomes of the policy's file.
     fn remember(&self, agent: &Agent, proposed: &ProposedCall<'_>) -> Result<(), Leave> {
-        let Err(error) = agent.policy.allow_always(proposed) else {
-            return Ok(());
-        };
-        let message = format!("\"allow always\" is not remembered, or not all of it: {error}");
+        match agent.policy.allow_always(proposed) {
+            Ok(()) => Ok(()),
+            Err(error) => self.tell_not_remembered(&error),
+        }
+    }
+
+    fn tell_not_remembered(&self, why: &dyn fmt::Display) -> Result<(), Leave> {
+        let message = format!("\"allow always\" is not remembered, or not all of it: {why}");
         log::warn!("session {}: {message}", self.session.id);
         self.write(|_| {
             vec![Event::Error {
@@ -403,8 +408,13 @@ impl Worker<'_> {
     /// Runs calls, several of them beside one another.
     fn run_calls(&self, agent: &Agent, group: &[DueCall]) -> Result<(), Leave> {
         for due in group.iter().filter(|due| due.is_allowed_always) {
-            let file = self.file_of(&due.call, &*due.tool);
-            self.remember(agent, &self.proposed(&due.call, &*due.tool, file.as_ref()))?;
+            match due.tool.file(&due.call.arguments, self.workdir.as_deref()) {
+                Ok(file) => {
+                    self.remember(agent, &self.proposed(&due.call, &*due.tool, file.as_ref()))?;
+                }
+                // It is gone meanwhile; a rule for the tool would be one for all files.
+                Err(refusal) => self.tell_not_remembered(&refusal)?,
+            }
         }
         let (cancel, cancel_rx) = tool_run::canceller();
         let (chat, owner) = {
@@ -610,6 +620,7 @@ fn unknown_tool(call: &ToolCall, agent: &Agent) -> ToolOutput {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
@@ -624,7 +635,7 @@ mod tests {
     use crate::engine::testing::{Bench, Does, WRITES, agent, noon};
     use crate::engine::turn::workers;
     use crate::policy::{Policy, RememberError};
-    use crate::tools::{Run, ToolSpec, Toolbox};
+    use crate::tools::{Run, ToolRefusal, ToolSpec, Toolbox};
 
     /// An engine whose `ada` has a tool `date` of that effect; what it answers is counted.
     fn bench(effect: Effect) -> (Bench, Arc<AtomicUsize>) {
@@ -1052,6 +1063,46 @@ mod tests {
         assert!(worker.advance(&calls).is_ok());
         assert_eq!(tool.found_unlocked.get(), Some(&true));
         assert!(session.live().state.is_parked());
+    }
+
+    /// A tool `date` whose file is gone.
+    struct Gone(ToolSpec);
+
+    impl Tool for Gone {
+        fn spec(&self) -> &ToolSpec {
+            &self.0
+        }
+
+        fn file(&self, _: &str, _: Option<&Path>) -> Result<Option<FileUse>, ToolRefusal> {
+            Err("there is no x".into())
+        }
+
+        fn run(&self, _: &Run<'_>) -> RunResult {
+            RunResult::Done(output(false, "there is no x"))
+        }
+    }
+
+    #[test]
+    fn no_rule_is_made_of_a_file_that_is_gone() {
+        let bench = Bench::with(|plan| {
+            let spec = Does::tool(Effect::Write, |_| output(true, "noon"))
+                .specs()
+                .next()
+                .cloned();
+            let tools = Toolbox::default().with(Arc::new(Gone(spec.unwrap())));
+            plan.agents = vec![Agent {
+                tools,
+                ..agent("ada")
+            }];
+        });
+        let decided = vec![story::asks(1), story::decides(1, Decision::AllowAlways)];
+        let session = bench.session([asking(&[1]), decided].concat());
+        let mut worker = bench.worker(&session);
+        let calls = open_calls(&worker);
+        assert!(worker.advance(&calls).is_ok());
+        let told = |event: &Event| matches!(event, Event::Error { code, message } if code == NoticeCode::NotRemembered.as_str() && message.ends_with("there is no x"));
+        assert!(bench.events(&session.id).iter().any(told));
+        assert_eq!(results(&bench, &worker), ["call_1 there is no x"]);
     }
 
     #[test]

@@ -1243,7 +1243,7 @@ fn what_is_allowed_for_good_is_the_one_file() {
             "write",
             "/.ws/work",
             ".git/config",
-            "builtin:file:write:.git/config",
+            "builtin:file:write:/.ws/work/.git/config",
         ),
         (
             "edit",
@@ -1263,4 +1263,9 @@ fn what_is_allowed_for_good_is_the_one_file() {
             "{pattern}"
         );
     }
+    // Of one that cannot be told no rule for all files comes.
+    let mut builtins = super::super::check::BUILTINS.iter();
+    assert!(builtins.any(|(name, actions)| *name == FILES && actions.contains(&"edit")));
+    let gone = literal_patterns(&tool(Subject::Builtin, FILES, "{}"));
+    assert_eq!((gone.patterns.len(), gone.refused.len()), (0, 1));
 }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use super::*;
 use crate::base::fs::{RealFs, SimDisk};
-use crate::domain::event::{FinishReason, OnDisconnect, Outcome, SessionStart, Trigger};
+use crate::domain::event::{
+    ContextSummary, FinishReason, OnDisconnect, Outcome, SessionStart, Trigger,
+};
 use crate::domain::story::{self, dropped, message_id, reply, user};
 use crate::store::file::FileStore;
 use crate::store::memory::MemoryStorage;
@@ -258,6 +260,32 @@ fn the_question_itself_is_not_the_answer() {
             ["1:2 the deploy key is blue"]
         );
         assert_eq!(found(&*store, "deploy key").len(), 2);
+    }
+}
+
+#[test]
+fn what_a_summary_left_out_of_the_turn_at_work_is_found() {
+    for store in stores() {
+        let later = |n: u64, summary: ContextSummary| {
+            vec![
+                user(n, "the deploy key is blue"),
+                story::started(1, Trigger::Message),
+                reply(10 * n + 1, 2, "the deploy key it is").event(),
+                summary.into(),
+                reply(10 * n + 2, 2, "what was the deploy key?").event(),
+            ]
+        };
+        let failed = ContextSummary {
+            text: None,
+            ..story::summary(4, "")
+        };
+        put(&*store, 1, None, later(1, story::summary(2, "blue things")));
+        put(&*store, 2, None, later(2, failed));
+        for (n, expected) in [(1, &["1:2 the deploy key is blue"][..]), (2, &[])] {
+            let mut own = found_by(&*store, "deploy key", None, Some(&id(n)));
+            own.retain(|one| one.starts_with(&format!("{n}:")));
+            assert_eq!(own, expected);
+        }
     }
 }
 

@@ -47,7 +47,9 @@ pub(super) fn unified(name: &str, before: Option<&str>, after: &str) -> String {
     let begin = first - first.min(CONTEXT);
     let steps = [around(first), changed, around(last)].concat();
     let from = if before.is_some() { name } else { "/dev/null" };
-    let mut lines = vec![format!("--- {from}"), format!("+++ {name}")];
+    let mut lines = DiffLines::default();
+    lines.add(&|| format!("--- {from}"));
+    lines.add(&|| format!("+++ {name}"));
     let mut places = (begin, begin);
     let mut rest = &steps[..];
     while !rest.is_empty() {
@@ -65,12 +67,32 @@ pub(super) fn unified(name: &str, before: Option<&str>, after: &str) -> String {
         add_hunk(hunk, &mut places, &old, &new, &mut lines);
         rest = &rest[skipped + hunk.len()..];
     }
-    if lines.len() > LINES_MAX {
-        let left = lines.len() - (LINES_MAX - 1);
-        lines.truncate(LINES_MAX - 1);
-        lines.push(format!("[… {left} more lines]"));
+    lines.joined()
+}
+
+/// The lines of a diff. Those that are not shown are only counted.
+#[derive(Default)]
+struct DiffLines {
+    shown: Vec<String>,
+    more: usize,
+}
+
+impl DiffLines {
+    fn add(&mut self, line: &dyn Fn() -> String) {
+        if self.shown.len() < LINES_MAX {
+            self.shown.push(line());
+        } else {
+            self.more += 1;
+        }
     }
-    lines.join("\n")
+
+    fn joined(mut self) -> String {
+        if self.more > 0 {
+            self.shown.pop();
+            self.shown.push(format!("[… {} more lines]", self.more + 1));
+        }
+        self.shown.join("\n")
+    }
 }
 
 /// As far as the changes are near to one another.
@@ -94,7 +116,7 @@ fn add_hunk(
     places: &mut (usize, usize),
     old: &[&str],
     new: &[&str],
-    lines: &mut Vec<String>,
+    lines: &mut DiffLines,
 ) {
     let count = |left_out: DiffStep| hunk.iter().filter(|step| **step != left_out).count();
     let range = |place: usize, count: usize| match count {
@@ -106,7 +128,7 @@ fn add_hunk(
         range(places.0, count(DiffStep::New)),
         range(places.1, count(DiffStep::Gone)),
     );
-    lines.push(format!("@@ -{gone} +{come} @@"));
+    lines.add(&|| format!("@@ -{gone} +{come} @@"));
     for step in hunk {
         let line = match step {
             DiffStep::New => new[places.1],
@@ -114,14 +136,9 @@ fn add_hunk(
         };
         places.0 += usize::from(*step != DiffStep::New);
         places.1 += usize::from(*step != DiffStep::Gone);
-        // More are only counted.
-        if lines.len() > LINES_MAX {
-            lines.push(String::new());
-            continue;
-        }
-        lines.push(format!("{}{}", step.mark(), shown(line)));
+        lines.add(&|| format!("{}{}", step.mark(), shown(line)));
         if !line.ends_with('\n') {
-            lines.push("\\ No newline at end of file".to_owned());
+            lines.add(&|| "\\ No newline at end of file".to_owned());
         }
     }
 }
@@ -258,8 +275,15 @@ mod tests {
         for (before, after) in [(Some(before.as_str()), after.as_str()), (None, &after)] {
             let diff = unified("x", before, after);
             assert_eq!(diff.lines().count(), LINES_MAX);
-            assert!(diff.ends_with(" more lines]"), "{diff}");
+            let left = if before.is_some() { 9_904 } else { 4_904 };
+            assert!(
+                diff.ends_with(&format!("\n[… {left} more lines]")),
+                "{diff}"
+            );
         }
+        let whole = unified("x", None, &"new\n".repeat(LINES_MAX - 3));
+        assert_eq!(whole.lines().count(), LINES_MAX);
+        assert!(whole.ends_with("\n+new"), "{whole}");
         let long = "x".repeat(1 << 20);
         assert!(unified("x", None, &long).len() < 1_000);
     }

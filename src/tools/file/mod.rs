@@ -33,7 +33,7 @@ use crate::tools::{Effect, Run, RunResult, Tool, ToolRefusal, ToolSpec, argument
 
 use look::{FileSearch, WantedText};
 use place::{FileReach, LocatedFile, LocatedKind, refusal, said};
-use target::{FILE_BYTES_MAX, FileBefore, ReplaceError, WriteTarget};
+use target::{FILE_BYTES_MAX, FileBefore, ReplaceError, WriteTarget, would_be_larger};
 use text::TextChange;
 
 pub use place::FilePlaces;
@@ -205,7 +205,8 @@ impl FileTool {
                 return false;
             };
             let found = FileUse {
-                action: FileAction::Read.as_str(),
+                // Rules for reading are for this too.
+                action: FileAction::Search.as_str(),
                 is_folder: false,
                 inner: match used.inner.as_str() {
                     "." => inner.to_owned(),
@@ -270,10 +271,11 @@ impl Looked {
                 all: self.arguments.all.unwrap_or(false),
             };
             let (changed, places) = change.apply(&name, text)?;
+            let changed = checked(&name, changed)?;
             return Ok(NewText {
                 said: format!("edited {name} at {}", counted(places, "place")),
                 diff: diff::unified(&name, Some(text), &changed),
-                text: checked(&name, changed)?,
+                text: changed,
                 read: Some(before),
             });
         }
@@ -320,8 +322,7 @@ fn measured(text: &str) -> String {
 
 fn checked(name: &str, text: String) -> Result<String, ToolRefusal> {
     if text.len() > FILE_BYTES_MAX {
-        let most = plain::size(FILE_BYTES_MAX as u64);
-        return Err(format!("{name} would be larger than {most}").into());
+        return Err(would_be_larger(name));
     }
     Ok(text)
 }

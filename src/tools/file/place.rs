@@ -10,7 +10,7 @@ use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, OFlags, fstat, statat};
+use rustix::fs::{AtFlags, CWD, FileType, OFlags, fstat, statat};
 
 use crate::base::beneath::{Beneath, Links};
 use crate::base::text::{leads_to, place_of};
@@ -92,7 +92,7 @@ impl FileReach<'_> {
             match root.beneath.open_at(&inner, OFlags::PATH, Links::Followed) {
                 Ok(opened) => {
                     let real = place_of(&opened).map_err(refused)?;
-                    if real.to_string_lossy().ends_with(REPLACED) {
+                    if real.to_string_lossy().ends_with(REPLACED) && !is_at(&opened, &real) {
                         continue;
                     }
                     found = Some((real, kind_of(path, &opened)?));
@@ -220,6 +220,13 @@ impl LocatedFile {
         let beneath = &self.root.beneath;
         beneath.open_at(&self.inner, how, Links::Refused)
     }
+}
+
+/// What is open has that name.
+fn is_at(opened: &OwnedFd, path: &Path) -> bool {
+    let there = statat(CWD, path, AtFlags::SYMLINK_NOFOLLOW);
+    let both = fstat(opened).ok().zip(there.ok());
+    both.is_some_and(|(one, other)| (one.st_dev, one.st_ino) == (other.st_dev, other.st_ino))
 }
 
 fn kind_of(path: &str, opened: &OwnedFd) -> Result<LocatedKind, ToolRefusal> {

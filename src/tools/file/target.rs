@@ -13,6 +13,8 @@ use rustix::io::Errno;
 
 use super::place::LocatedFile;
 use crate::base::beneath::{Links, READ, regular};
+use crate::domain::plain;
+use crate::tools::ToolRefusal;
 
 /// A larger file is not changed, and no larger one made.
 pub(super) const FILE_BYTES_MAX: usize = 10 << 20;
@@ -126,12 +128,16 @@ impl WriteTarget {
             Some(before) => Some(before.rights),
             None => self.rights()?,
         };
-        let mut temporary = self.temporary(bytes, rights)?;
+        let (file, named) = self.temporary(bytes, rights)?;
         if let Some(before) = read
             && !self.is_still(before)
         {
             return Err(ReplaceError::Changed);
         }
+        let mut temporary = match named {
+            Some(named) => named,
+            None => self.link(&file)?,
+        };
         renameat(&self.folder, &temporary.name, &self.folder, &self.name)
             .map_err(io::Error::from)?;
         temporary.is_renamed = true;
@@ -144,19 +150,23 @@ impl WriteTarget {
         now.is_ok_and(|now| now.is_some_and(|now| now.bytes == before.bytes))
     }
 
-    /// A synced file of these bytes beside the target. It has no name until it is whole, where the file
-    /// system has such files: a kill leaves nothing of it.
-    fn temporary(&self, bytes: &[u8], rights: Option<u32>) -> io::Result<Temporary<'_>> {
+    /// A synced file of these bytes beside the target. Where the file system has such files it has no name
+    /// yet: a kill leaves nothing of it.
+    fn temporary(
+        &self,
+        bytes: &[u8],
+        rights: Option<u32>,
+    ) -> io::Result<(File, Option<Temporary<'_>>)> {
         let mode = rights.map_or(USUAL, |_| PRIVATE);
-        let beside = format!(".duragent-{:016x}.tmp", fastrand::u64(..));
         let how = OFlags::WRONLY | OFlags::CLOEXEC;
         let nameless = openat(&self.folder, ".", how | OFlags::TMPFILE, mode);
         let (file, named) = match nameless {
             Ok(file) => (file, None),
             Err(_) => {
+                let beside = passing();
                 let how = how | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
                 let file = openat(&self.folder, beside.as_str(), how, mode)?;
-                (file, Some(Temporary::new(&self.folder, &beside)))
+                (file, Some(Temporary::new(&self.folder, beside)))
             }
         };
         let mut file = File::from(file);
@@ -165,21 +175,28 @@ impl WriteTarget {
             file.set_permissions(Permissions::from_mode(rights))?;
         }
         file.sync_all()?;
-        match named {
-            Some(temporary) => Ok(temporary),
-            None => {
-                let open = format!("/proc/self/fd/{}", file.as_raw_fd());
-                linkat(
-                    CWD,
-                    open,
-                    &self.folder,
-                    beside.as_str(),
-                    AtFlags::SYMLINK_FOLLOW,
-                )?;
-                Ok(Temporary::new(&self.folder, &beside))
-            }
-        }
+        Ok((file, named))
     }
+
+    /// Gives a file that has none a name, for a moment.
+    fn link(&self, file: &File) -> io::Result<Temporary<'_>> {
+        let open = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let beside = passing();
+        let how = AtFlags::SYMLINK_FOLLOW;
+        linkat(CWD, open, &self.folder, beside.as_str(), how)?;
+        Ok(Temporary::new(&self.folder, beside))
+    }
+}
+
+/// A name for a file that gets another.
+fn passing() -> String {
+    format!(".duragent-{:016x}.tmp", fastrand::u64(..))
+}
+
+/// What a model is told of a file that is not made.
+pub(super) fn would_be_larger(name: &str) -> ToolRefusal {
+    let most = plain::size(FILE_BYTES_MAX as u64);
+    format!("{name} would be larger than {most}").into()
 }
 
 /// The name of a temporary file, which goes unless the file gets another.
@@ -190,10 +207,10 @@ struct Temporary<'a> {
 }
 
 impl<'a> Temporary<'a> {
-    fn new(folder: &'a File, name: &str) -> Temporary<'a> {
+    fn new(folder: &'a File, name: String) -> Temporary<'a> {
         Temporary {
             folder,
-            name: name.to_owned(),
+            name,
             is_renamed: false,
         }
     }

@@ -183,6 +183,17 @@ fn a_file_is_made_read_edited_and_its_change_is_shown() {
 }
 
 #[test]
+fn a_file_may_be_called_as_the_system_calls_one_that_is_gone() {
+    for desk in [Desk::new(), Desk::new().stepwise()] {
+        for name in ["x (deleted)", "y (deleted)/z (deleted)"] {
+            desk.does(&write(name, "one"));
+            desk.does(&edit(name, "one", "two"));
+            assert_eq!(desk.does(&read(name)), "two", "{name}");
+        }
+    }
+}
+
+#[test]
 fn line_ends_the_mark_and_the_mode_stay() {
     let desk = Desk::new();
     let path = desk.work("run.bat");
@@ -531,6 +542,16 @@ fn a_deny_holds_for_each_file_that_a_call_comes_upon() {
     for action in ["list", "search"] {
         desk.refuses(&json!({"action": action, "path": "link", "content": "x"}));
     }
+    // A rule for searches alone holds from above too.
+    let other = Desk::with_rules("deny: ['builtin:file:search:secret/*']");
+    fs::create_dir(other.work("secret")).unwrap();
+    fs::write(other.work("secret/key"), "needle").unwrap();
+    for path in [".", "secret"] {
+        let (_, found) =
+            other.call(&json!({"action": "search", "path": path, "content": "needle"}));
+        assert!(!found.contains("key"), "{found}");
+    }
+    assert_eq!(other.does(&read("secret/key")), "needle");
     for call in [
         write("Cargo.lock", ""),
         write("src/x.lock", ""),

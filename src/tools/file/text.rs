@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::target::{FILE_BYTES_MAX, would_be_larger};
 use crate::base::text::shortened;
 use crate::tools::ToolRefusal;
 
@@ -36,35 +37,37 @@ impl TextChange<'_> {
         if old.is_empty() {
             return Err("`old` must hold the text that is to be replaced".into());
         }
-        let places = self.places(name, &plain, old)?;
-        let ends: Vec<usize> = places.iter().map(|start| start + old.len()).collect();
-        let bounds: Vec<usize> = places
-            .iter()
-            .zip(&ends)
-            .flat_map(|(a, b)| [*a, *b])
-            .collect();
-        let bounds = in_original(body, &bounds);
+        let count = self.count(name, &plain, old)?;
+        if plain.len() + count * new.len() > FILE_BYTES_MAX + count * old.len() {
+            return Err(would_be_larger(name));
+        }
+        let mut original = in_original(body);
         let mut changed = mark.to_owned();
         let mut end = 0;
-        for bound in bounds.chunks_exact(2) {
-            changed.push_str(&body[end..bound[0]]);
-            changed.push_str(&with_line_ends(&new, ends_in_crlf(body, bound[0])));
-            end = bound[1];
+        let (mut next_line, mut is_crlf) = (0, false);
+        for (place, _) in plain.match_indices(old) {
+            let start = original(place);
+            if start >= next_line {
+                (next_line, is_crlf) = line_end(body, start);
+            }
+            changed.push_str(&body[end..start]);
+            changed.push_str(&with_line_ends(&new, is_crlf));
+            end = original(place + old.len());
         }
         changed.push_str(&body[end..]);
         if changed == text {
             return Err("`old` and `new` are the same: nothing would change".into());
         }
-        Ok((changed, places.len()))
+        Ok((changed, count))
     }
 
-    /// Where the change is to be made.
-    fn places(&self, name: &str, text: &str, old: &str) -> Result<Vec<usize>, ToolRefusal> {
+    /// At how many places the change is to be made.
+    fn count(&self, name: &str, text: &str, old: &str) -> Result<usize, ToolRefusal> {
         let found = overlapping(text, old);
         match found.as_slice() {
             [] => Err(not_found(name, text, old).into()),
-            [_] => Ok(found),
-            _ if self.all => Ok(text.match_indices(old).map(|(at, _)| at).collect()),
+            [_] => Ok(1),
+            _ if self.all => Ok(text.matches(old).count()),
             several => {
                 let count = match several.len() {
                     PLACES_COUNTED => format!("at least {PLACES_COUNTED}"),
@@ -123,30 +126,30 @@ fn with_line_ends(text: &str, is_crlf: bool) -> Cow<'_, str> {
     }
 }
 
-/// Where places of a text with `\n` alone are in the text that it was, in their order.
-fn in_original(body: &str, plain: &[usize]) -> Vec<usize> {
+/// Says where places of a text with `\n` alone are in the text that it was, asked in their order.
+fn in_original(body: &str) -> impl FnMut(usize) -> usize {
     let mut pairs = body.match_indices("\r\n").map(|(at, _)| at).peekable();
     let mut before = 0;
-    let original = |place: &usize| {
-        while pairs.next_if(|at| at - before < *place).is_some() {
+    move |place| {
+        while pairs.next_if(|at| at - before < place).is_some() {
             before += 1;
         }
         place + before
-    };
-    plain.iter().map(original).collect()
+    }
 }
 
-/// Whether the line at a place ends in `\r\n`, or the one before it where that is the last.
-fn ends_in_crlf(body: &str, at: usize) -> bool {
+/// Where the line behind the one at a place begins, and whether that one ends in `\r\n`, or the one before
+/// it where that is the last.
+fn line_end(body: &str, at: usize) -> (usize, bool) {
     let (before, behind) = body.split_at(at);
-    let end = match behind.find('\n') {
-        Some(end) => at + end,
-        None => match before.rfind('\n') {
-            Some(end) => end,
-            None => return false,
-        },
+    let (end, next_line) = match behind.find('\n') {
+        Some(end) => (Some(at + end), at + end + 1),
+        None => (before.rfind('\n'), usize::MAX),
     };
-    body[..end].ends_with('\r')
+    (
+        next_line,
+        end.is_some_and(|end| body[..end].ends_with('\r')),
+    )
 }
 
 /// Where `old` begins, also within another that it overlaps: in `aaa` there are two of `aa`.
@@ -282,6 +285,22 @@ mod tests {
         };
         let (all, count) = change.apply("x", &many).unwrap();
         assert_eq!((all, count), ("y\n".repeat(5_000), 5_000));
+    }
+
+    #[test]
+    fn what_would_be_too_large_is_not_made_and_a_long_line_is_looked_at_once() {
+        let change = |new| TextChange {
+            old: "x",
+            new,
+            all: true,
+        };
+        let many = "x".repeat(1 << 20);
+        let refused = change("0123456789\n").apply("x", &many).unwrap_err();
+        assert_eq!(refused.to_string(), "x would be larger than 10.0 MB");
+        let (all, count) = change("0123456789").apply("x", &many).unwrap();
+        assert_eq!((all.len(), count), (10 << 20, 1 << 20));
+        let (all, _) = change("y\n").apply("x", "xx\r\nxx\nx").unwrap();
+        assert_eq!(all, "y\r\ny\r\n\r\ny\ny\n\ny\n");
     }
 
     proptest! {

@@ -240,9 +240,12 @@ fn a_file_that_was_handed_out_goes_with_the_reply_that_comes_after_a_kill() {
         })
         .collect();
     assert_eq!(kinds, [("tool_result", ""), ("assistant_response", "stop")]);
-    let messages = server.get(&path).json();
-    let reply = &messages["messages"][1];
-    assert_eq!(reply["content"], "Here it is.");
+    // The log is a moment ahead of what is shown.
+    let reply = eventually("the reply is shown", || {
+        let messages = server.get(&path).json();
+        let reply = messages["messages"].get(1)?.clone();
+        (reply["content"] == "Here it is.").then_some(reply)
+    });
     assert_eq!(reply["attachments"].as_array().unwrap().len(), 1);
 }
 

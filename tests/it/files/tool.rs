@@ -97,7 +97,7 @@ fn in_its_own_folder_an_agent_works_unasked_and_elsewhere_it_asks() {
         ),
         (
             write("src/../.envrc", "x"),
-            "file write .envrc\n1 line, 1 bytes\n--- /dev/null\n+++ .envrc\n@@ -0,0 +1 @@\n+x\n\\ No newline at end of file".to_owned(),
+            "file write .envrc\n1 line, 1 byte\n--- /dev/null\n+++ .envrc\n@@ -0,0 +1 @@\n+x\n\\ No newline at end of file".to_owned(),
         ),
     ] {
         let asked = file(&server, &session, &call);
