@@ -961,6 +961,7 @@ impl SessionState {
     fn end_turn(&mut self, seq: Seq) {
         self.show_messages_up_to(seq, seq);
         self.turn = None;
+        self.is_dormant = false;
         self.release_next();
         self.history.end_turn(seq.next(), self.inbox.is_empty());
     }
