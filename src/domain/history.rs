@@ -379,8 +379,11 @@ impl History {
         let is_due = self.limits.summarises
             && tokens > budget.aim
             && tokens > self.marks.summary_from_tokens;
+        if !is_due {
+            return None;
+        }
         let room = (budget.aim / 5 * 3).saturating_sub(waiting);
-        let (count, cut) = self.summarisable(room).filter(|_| is_due)?;
+        let (count, cut) = self.summarisable(room)?;
         // Less is not worth a call.
         (cut >= budget.aim / LEAST_SHARE).then_some(count)
     }
@@ -520,6 +523,8 @@ impl History {
             self.forget_masks();
             self.tokens = self.tokens_with(&self.marks);
             self.marks.quiet_tokens = 0;
+            // The newest messages alone may be more than the model takes.
+            self.settle(waiting, model);
         } else {
             let tokens = self.tokens + waiting;
             self.step(budget, waiting, tokens > budget.most || summary.refused);

@@ -362,8 +362,14 @@ impl SessionState {
 
     /// The older part of the conversation is to be summarised before the model is asked again.
     pub fn wants_summary(&self) -> bool {
+        self.summary.compact.is_some() || self.is_summary_due()
+    }
+
+    /// The same because it is too long, and not because somebody wants it.
+    pub fn is_summary_due(&self) -> bool {
         let model = self.summary.model.as_deref();
-        self.summary.compact.is_some() || self.history.summary_due(self.waiting(), model).is_some()
+        let due = self.history.summary_due(self.waiting(), model);
+        due.is_some()
     }
 
     /// What the summary that is wanted is written from; `None` where there is nothing that it could stand for.
@@ -955,6 +961,7 @@ impl SessionState {
     fn end_turn(&mut self, seq: Seq) {
         self.show_messages_up_to(seq, seq);
         self.turn = None;
+        self.is_dormant = false;
         self.release_next();
         self.history.end_turn(seq.next(), self.inbox.is_empty());
     }

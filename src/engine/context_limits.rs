@@ -40,14 +40,19 @@ pub fn can_summarise(spec: &AgentSpec) -> bool {
     session.summary && writer.provider != Provider::ECHO
 }
 
-/// The most bytes of a record that `model` can summarise at once: less than the usual four for a token, as much of
-/// a record is code and numbers.
-pub(in crate::engine) fn record_bytes(agent: &Agent, model: &ModelChoice) -> usize {
+/// The most bytes of a record that `model` can summarise at once, whose provider has `told` how many tokens it
+/// takes: less than the usual four for a token, as much of a record is code and numbers.
+pub(in crate::engine) fn record_bytes(
+    agent: &Agent,
+    model: &ModelChoice,
+    told: Option<u64>,
+) -> usize {
     const TOKEN_BYTES: u64 = 3;
     let limits = Limits {
         input_tokens: model.settings.max_input_tokens,
         output_tokens: model.settings.max_output_tokens,
         model: model.name.clone(),
+        told: told.map(|tokens| (model.name.clone(), tokens)),
         ..limits(agent).clone()
     };
     usize::try_from(limits.taken(None).saturating_mul(TOKEN_BYTES)).unwrap_or(usize::MAX)

@@ -800,3 +800,20 @@ fn what_a_model_takes_is_forgotten_when_nobody_says_it_any_more() {
     assert!(history.learn_window("m", None));
     assert_eq!(history.limits.room_tokens(), usual);
 }
+
+#[test]
+fn newest_messages_that_are_too_much_alone_are_made_less_behind_a_summary() {
+    let mut history = empty(Limits {
+        input_tokens: Some(2_000),
+        ..summarising(1_000)
+    });
+    (1..=6).for_each(|n| says_and_hears(&mut history, n, 4_000));
+    let budget = history.limits.budget(None, &history.marks);
+    let (count, _) = history.summarisable(0).unwrap();
+    let input = history.summary_input(count);
+    let upto = input.stretches.last().unwrap().upto_seq;
+    let summary = Arc::new(crate::domain::story::summary(upto.0, "they count"));
+    history.summarised(Seq(200), &summary, 0, None);
+    assert!(history.tokens() <= budget.most, "{}", history.tokens());
+    assert!(texts(&history)[0].contains("they count"));
+}

@@ -1130,3 +1130,15 @@ fn a_turn_is_ones_own_only_where_it_is_surely_theirs_and_no_group_reads_along() 
         assert!(!state.is_turn_of(Some("token:ann")));
     }
 }
+
+#[test]
+fn of_a_turn_from_elsewhere_that_has_ended_nothing_is_dormant() {
+    let begun = [
+        user(1, "hi"),
+        started(1, Trigger::Message),
+        Event::SessionAdopted {},
+    ];
+    assert!(fold(&log(begun.clone())).is_dormant);
+    let ends = [ended(1, Outcome::Cancelled)];
+    assert!(!fold(&log(begun.into_iter().chain(ends))).is_dormant);
+}

@@ -83,8 +83,13 @@ impl Worker<'_> {
         if let Err(LlmError::ContextOverflow { .. }) = &result
             && self.summarise_refused(&agent)?
         {
-            // Somebody may have ended it meanwhile.
-            if self.interrupt()?.is_some() || self.live()?.state.turn.is_none() {
+            // Somebody may have ended it meanwhile, or it is too long still.
+            let is_stopped = self.interrupt()?.is_some();
+            let goes_on = {
+                let state = &self.live()?.state;
+                state.turn.is_some() && !state.wants_summary()
+            };
+            if is_stopped || !goes_on {
                 return self.forget_journal();
             }
             call = self.prepare(&agent)?;

@@ -3,17 +3,21 @@
 
 use crate::domain::code::{FailureCode, NoticeCode};
 use crate::domain::context_summary::{SUMMARY_PROMPT, SummaryPlan, too_long};
-use crate::domain::event::{CONTEXT_TRUNCATED, ContextSummary, Event, Usage};
+use crate::domain::event::{CONTEXT_TRUNCATED, ContextSummary, Event, FinishReason, Usage};
 use crate::domain::ids::Seq;
 use crate::domain::message::Message;
 use crate::domain::spec::{ModelChoice, ModelSpec};
+use crate::domain::state::SessionState;
 use crate::domain::window::tokens_of_bytes;
 use crate::engine::agent::Agent;
 use crate::engine::context_limits;
 use crate::engine::events::{self, CANCELLED, Ending};
 use crate::engine::turn::worker::{Leave, Worker};
 use crate::engine::watch::live::Interrupt;
-use crate::llm::{LlmError, Model, Request, Sink, SinkError};
+use crate::llm::{LlmError, Model, ModelReply, Request, Sink, SinkError};
+
+/// The end of a summary that is longer than its model's answers may be.
+const CUT_OFF: &str = "\n[cut off here: it was longer than an answer may be]";
 
 /// A summary that is to be made.
 struct SummaryTask {
@@ -23,9 +27,6 @@ struct SummaryTask {
     wish: Option<String>,
     refused: bool,
 }
-
-/// Who answered a call, and what it has used.
-type SummaryAnswer = Result<(String, Option<Usage>), LlmError>;
 
 /// What came of it.
 enum SummaryEnd {
@@ -41,6 +42,10 @@ impl Worker<'_> {
         let Some(agent) = self.agent()? else {
             return Ok(());
         };
+        // Where somebody waits for an answer it is a part of that turn, counts in it, and fails with it.
+        if self.live()?.state.is_asked() {
+            self.start_turn()?;
+        }
         let allowance = self.session.parts.ledger.allowance(&agent)?;
         if let Some(Err(refused)) = allowance.map(|allowance| allowance.refuse_call()) {
             let why = refused.to_string();
@@ -61,12 +66,13 @@ impl Worker<'_> {
             return self.give_summary_up(&agent, "there is nothing that it could stand for");
         }
         // The agent's files have changed since the session was opened. What is too much goes all the same.
-        self.keep_summary(ContextSummary {
+        let summary = ContextSummary {
             upto_seq: last_seq,
             error: Some("its agent's conversations are not summarised any more".to_owned()),
             model: agent.spec.model.main.label(),
             ..ContextSummary::default()
-        })
+        };
+        self.keep_summary(summary, None)
     }
 
     /// The same of a conversation that the provider has found too long; `false` where there is nothing to
@@ -86,9 +92,12 @@ impl Worker<'_> {
             NoticeCode::Summarising,
             format!("about {about} tokens of the conversation are being summarised by {label}"),
         );
-        match self.make_summary(agent, &task)? {
-            SummaryEnd::Made(summary) => self.keep_summary(summary)?,
-            SummaryEnd::Interrupted(spent) => self.stop_summary(spent, task.wish)?,
+        let end = self.make_summary(agent, &task)?;
+        // That was not the time of the reply in hand.
+        self.reply_since = None;
+        match end {
+            SummaryEnd::Made(summary) => self.keep_summary(summary, task.wish.as_deref())?,
+            SummaryEnd::Interrupted(spent) => self.stop_summary(spent)?,
         }
         Ok(true)
     }
@@ -105,10 +114,11 @@ impl Worker<'_> {
         };
         let wish = state.summary.compact.clone();
         drop(live);
-        let bytes = context_limits::record_bytes(agent, &model.main);
-        let bytes =
-            bytes.saturating_sub(SUMMARY_PROMPT.len() + wish.as_ref().map_or(0, String::len));
-        let plan = input.plan(bytes);
+        let told = self.parts.models.window(&model.main);
+        let bytes = context_limits::record_bytes(agent, &model.main, told);
+        let beside = [&wish, &input.before].into_iter().flatten();
+        let beside: usize = beside.map(String::len).sum();
+        let plan = input.plan(bytes.saturating_sub(SUMMARY_PROMPT.len() + beside));
         let is_empty = plan.upto_seq == Seq::ZERO || plan.parts.is_empty();
         Ok((!is_empty).then_some(SummaryTask {
             plan,
@@ -138,55 +148,55 @@ impl Worker<'_> {
                 is_too_long: false,
             };
             let question_bytes = SUMMARY_PROMPT.len() + question.len();
-            let asked = self.ask_summariser(agent, &mut *model, question, &mut sink)?;
+            let asked = self.ask_summariser(agent, task, &mut *model, question, &mut sink)?;
             let SummarySink {
                 text, is_too_long, ..
             } = sink;
-            // What a provider did not count, or would have counted at an end that nobody waited for.
-            let counted = |used: Option<Usage>, label: &str| {
-                let answer = tokens_of_bytes(text.len());
-                used.unwrap_or_else(|| {
-                    let usage = Usage {
-                        estimated: true,
-                        ..Usage::new(tokens_of_bytes(question_bytes), answer)
-                    };
-                    usage.priced(self.session.parts.ledger.price(label))
-                })
-            };
+            let answer = asked.as_ref().and_then(|asked| asked.as_ref().ok());
+            if let Some(answer) = answer {
+                made.model.clone_from(&answer.model);
+            }
+            if answer.is_some() || !text.is_empty() {
+                // What a provider did not count, or would have counted at an end that nobody waited for.
+                let used = answer.and_then(|answer| answer.usage);
+                let used = used.unwrap_or_else(|| Usage {
+                    estimated: true,
+                    ..Usage::new(tokens_of_bytes(question_bytes), tokens_of_bytes(text.len()))
+                });
+                let price = self.session.parts.ledger.price(&made.model);
+                made.usage.get_or_insert_default().add(used.priced(price));
+            }
+            let is_cut =
+                answer.is_some_and(|one| one.is_cut || one.finish_reason == FinishReason::Length);
             let error = match asked {
                 None => return Ok(SummaryEnd::Interrupted(made)),
-                Some(Ok((label, used))) => {
-                    made.usage
-                        .get_or_insert_default()
-                        .add(counted(used, &label));
-                    made.model = label;
-                    task.plan.refusal(&text)
-                }
-                Some(Err(_)) if is_too_long => {
-                    let used = counted(None, &made.model);
-                    made.usage.get_or_insert_default().add(used);
-                    Some(too_long(task.plan.bytes_max()))
-                }
+                Some(Ok(_)) => task.plan.refusal(&text),
+                Some(Err(_)) if is_too_long => Some(too_long(task.plan.bytes_max())),
                 Some(Err(error)) => Some(error.to_string()),
             };
             if error.is_some() {
                 made.error = error;
                 return Ok(SummaryEnd::Made(made));
             }
-            before = Some(text.trim().to_owned());
+            let end = if is_cut { CUT_OFF } else { "" };
+            before = Some(text.trim().to_owned() + end);
         }
         made.text = before;
         Ok(SummaryEnd::Made(made))
     }
 
-    /// One call; `None` when somebody ended it.
+    /// One call; `None` when somebody ended it. Whatever tools it asks for: it was offered none.
     fn ask_summariser(
         &self,
         agent: &Agent,
+        task: &SummaryTask,
         model: &mut dyn Model,
         question: String,
         sink: &mut SummarySink<'_, '_>,
-    ) -> Result<Option<SummaryAnswer>, Leave> {
+    ) -> Result<Option<Result<ModelReply, LlmError>>, Leave> {
+        // A server of one's own would load its model anew for a window of another size.
+        let is_own = agent.spec.session.summary_model.is_none();
+        let window_tokens = is_own.then(|| context_limits::window_tokens(agent, &task.model.main));
         let request = Request {
             system: SUMMARY_PROMPT.to_owned(),
             messages: vec![Message::User {
@@ -195,58 +205,45 @@ impl Worker<'_> {
             }],
             timeout: Some(agent.spec.session.llm_timeout),
             reply_bytes: Some(self.reply_bytes(agent)),
+            window_tokens,
             ..Request::default()
         };
         if !self.allow_cancel(Some(model.canceller()))? {
             return Ok(None);
         }
         let result = model.call(&request, sink);
-        if !self.allow_cancel(None)? {
-            return Ok(None);
-        }
-        Ok(Some(result.map(|reply| {
-            let ledger = &self.session.parts.ledger;
-            let price = ledger.price(&reply.model);
-            let used = reply.usage.map(|usage| usage.priced(price));
-            // Whatever tools it asks for: it was offered none.
-            (reply.model, used)
-        })))
+        Ok(self.allow_cancel(None)?.then_some(result))
     }
 
-    fn keep_summary(&self, summary: ContextSummary) -> Result<(), Leave> {
-        let truncated = summary.error.as_ref().map(|why| {
+    /// Writes down what came of the wish `wish`, or of no wish.
+    fn keep_summary(&self, summary: ContextSummary, wish: Option<&str>) -> Result<(), Leave> {
+        if let Some(why) = &summary.error {
             log::warn!("session {}: no summary: {why}", self.session.id);
-            Event::Error {
-                code: CONTEXT_TRUNCATED.to_owned(),
-                message: format!(
-                    "the older part of the conversation could not be summarised, and is left out: {why}"
-                ),
-            }
-        });
-        let mut events = vec![Event::from(summary)];
-        events.extend(truncated);
-        self.write(|_| events)?;
+        }
+        self.write(|live| kept(&live.state, summary, wish))?;
         Ok(())
     }
 
     /// Nothing changes, but that nobody waits for a summary any more.
     fn give_summary_up(&self, agent: &Agent, why: &str) -> Result<(), Leave> {
-        let model = summariser(agent, self.live()?.state.summary.model.as_deref());
+        let (model, wish) = {
+            let live = self.live()?;
+            let summary = &live.state.summary;
+            (
+                summariser(agent, summary.model.as_deref()),
+                summary.compact.clone(),
+            )
+        };
         let summary = ContextSummary {
             error: Some(why.to_owned()),
             model: model.main.label(),
             ..ContextSummary::default()
         };
-        let told = Event::Error {
-            code: NoticeCode::NotSummarised.as_str().to_owned(),
-            message: format!("the conversation is not summarised: {why}"),
-        };
-        self.write(|_| vec![Event::from(summary), told])?;
-        Ok(())
+        self.keep_summary(summary, wish.as_deref())
     }
 
     /// Ends the turn with it, or leaves both for the next start.
-    fn stop_summary(&mut self, made: ContextSummary, wish: Option<String>) -> Result<(), Leave> {
+    fn stop_summary(&mut self, made: ContextSummary) -> Result<(), Leave> {
         let is_shutdown = self.interrupt()? == Some(Interrupt::Shutdown);
         let why = if is_shutdown {
             "stopped by shutdown"
@@ -263,14 +260,11 @@ impl Worker<'_> {
         if !is_shutdown {
             return self.cancel_turn_after(spent);
         }
-        // What was wanted is wanted still.
-        let wanted = wish
-            .filter(|_| spent.is_some())
-            .map(|keep| Event::CompactRequested {
-                keep: Some(keep),
-                by: None,
-            });
-        self.write(|_| spent.into_iter().chain(wanted).collect())?;
+        self.write(|live| {
+            let wish = live.state.summary.compact.as_deref();
+            let wanted = wish.filter(|_| spent.is_some()).map(still_wanted);
+            spent.into_iter().chain(wanted).collect()
+        })?;
         Ok(())
     }
 
@@ -287,6 +281,43 @@ impl Worker<'_> {
         if written.is_err() {
             log::debug!("session {}: the notice was not kept", self.session.id);
         }
+    }
+}
+
+/// What is written of a summary: without one, a conversation that need not be less stays as it is.
+fn kept(state: &SessionState, mut summary: ContextSummary, wish: Option<&str>) -> Vec<Event> {
+    let must_be_less = summary.refused || state.is_summary_due();
+    if summary.error.is_some() && !must_be_less {
+        summary.upto_seq = Seq::ZERO;
+    }
+    let is_nothing_lost = summary.upto_seq == Seq::ZERO;
+    let told = summary.error.as_ref().map(|why| {
+        let (code, message) = if is_nothing_lost {
+            let message = format!("the conversation is not summarised: {why}");
+            (NoticeCode::NotSummarised.as_str(), message)
+        } else {
+            let message = format!(
+                "the older part of the conversation could not be summarised, and is left out: {why}"
+            );
+            (CONTEXT_TRUNCATED, message)
+        };
+        Event::Error {
+            code: code.to_owned(),
+            message,
+        }
+    });
+    // Somebody may have asked for another meanwhile.
+    let newer = state.summary.compact.as_deref();
+    let newer = newer.filter(|one| Some(*one) != wish).map(still_wanted);
+    let events = [Some(Event::from(summary)), told, newer];
+    events.into_iter().flatten().collect()
+}
+
+/// Says behind a summary that one is wanted still.
+fn still_wanted(keep: &str) -> Event {
+    Event::CompactRequested {
+        keep: Some(keep.to_owned()),
+        by: None,
     }
 }
 
@@ -328,5 +359,308 @@ impl Sink for SummarySink<'_, '_> {
 
     fn notice(&mut self, code: NoticeCode, message: String) {
         self.worker.note(code, message);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::domain::event::{Outcome, Trigger};
+    use crate::domain::spec::{AgentSpec, Provider};
+    use crate::domain::step::{Step, next_step};
+    use crate::domain::story::{self, user};
+    use crate::engine::open::session::Session;
+    use crate::engine::testing::{Bench, reply, says};
+    use crate::engine::turn::workers;
+
+    fn choice(provider: Provider, name: &str) -> ModelChoice {
+        ModelChoice {
+            provider,
+            name: name.to_owned(),
+            base_url: None,
+            settings: Default::default(),
+        }
+    }
+
+    /// An agent whose conversations have room for a thousand tokens, and another model for summaries.
+    fn bench(adapt: impl FnOnce(&mut AgentSpec)) -> Bench {
+        Bench::with(|plan| {
+            let spec = Arc::make_mut(&mut plan.agents[0].spec);
+            spec.session.max_history_tokens = 1_000;
+            spec.session.summary_model = Some(Box::new(choice(Provider::OPENAI, "pen")));
+            adapt(spec);
+        })
+    }
+
+    /// So many turns, each with a message of that length.
+    fn talk(turns: u64, bytes: usize) -> impl Iterator<Item = Event> {
+        (1..=turns).flat_map(move |n| {
+            let said = story::reply(100 + n, n * 4 - 2, "yes").in_turn(n);
+            [
+                user(n, &"x".repeat(bytes)),
+                story::started(n, Trigger::Message),
+                said.costing(10, 10).event(),
+                story::ended(n, Outcome::Completed),
+            ]
+        })
+    }
+
+    /// More than there is room for, and a message that waits.
+    fn too_much() -> impl Iterator<Item = Event> {
+        talk(10, 480).chain([user(50, "so?")])
+    }
+
+    fn wanted() -> Event {
+        Event::CompactRequested {
+            keep: None,
+            by: None,
+        }
+    }
+
+    fn broken() -> LlmError {
+        LlmError::Truncated {
+            provider: Provider::OPENAI,
+        }
+    }
+
+    fn overflow() -> LlmError {
+        LlmError::ContextOverflow {
+            provider: Provider::ECHO,
+            message: "too long".to_owned(),
+        }
+    }
+
+    fn summaries(bench: &Bench, session: &Session) -> Vec<ContextSummary> {
+        let mut made = Vec::new();
+        for event in bench.events(&session.id) {
+            if let Event::ContextSummary(summary) = event {
+                made.push(ContextSummary::clone(&summary));
+            }
+        }
+        made
+    }
+
+    #[test]
+    fn a_summary_for_an_answer_is_a_part_of_its_turn_and_fails_with_it() {
+        for (tokens, is_over) in [(None, false), (Some(1), true)] {
+            let bench = bench(|spec| spec.limits.tokens_per_day = tokens);
+            let session = bench.session(too_much());
+            assert!(bench.worker(&session).summarise().is_ok());
+            let live = session.live();
+            assert_eq!(live.state.turn.is_none(), is_over);
+            let step = next_step(&live.state);
+            if is_over {
+                assert_eq!(step, Step::Idle, "nobody is asked again");
+            } else {
+                assert_eq!(step, Step::CallModel);
+                let turn = live.state.turn.as_ref().unwrap();
+                assert!(turn.usage.prompt_tokens > 600, "{:?}", turn.usage);
+            }
+            drop(live);
+            let events = bench.events(&session.id);
+            let is_failure = matches!(events.last(), Some(Event::TurnEnded { error: Some(error), .. })
+                if error.code == FailureCode::LimitReached.as_str());
+            assert_eq!(is_failure, is_over, "{:?}", events.last());
+            assert_eq!(summaries(&bench, &session).len(), usize::from(!is_over));
+        }
+    }
+
+    #[test]
+    fn the_time_of_a_reply_does_not_pass_while_a_summary_is_written() {
+        let bench = bench(|_| {});
+        let session = bench.session(too_much());
+        let mut worker = bench.worker(&session);
+        worker.reply_since = Some(Instant::now());
+        assert!(worker.summarise().is_ok());
+        assert_eq!(worker.reply_since, None);
+        let session = bench.session(talk(6, 480).chain([user(50, "so?")]));
+        bench.model.then(|_, _| Err(overflow()));
+        bench.model.then(|request, sink| {
+            assert_eq!(request.system, SUMMARY_PROMPT);
+            says(sink, "they said x")
+        });
+        bench.model.then(|request, sink| {
+            let whole = crate::domain::spec::SessionSpec::default().llm_timeout;
+            assert_eq!(request.timeout, Some(whole));
+            says(sink, "that is it")
+        });
+        assert!(bench.worker(&session).call_model().is_ok());
+        assert!(summaries(&bench, &session)[0].refused);
+        assert!(session.live().state.turn.is_none());
+    }
+
+    #[test]
+    fn a_conversation_that_is_too_long_still_is_summarised_again_before_it_is_sent() {
+        let bench = bench(|spec| {
+            spec.session.max_history_tokens = 20_000;
+            let writer = spec.session.summary_model.as_mut().unwrap();
+            writer.settings.max_input_tokens = Some(256);
+        });
+        let session = bench.session(talk(12, 4_000).chain([user(50, "so?")]));
+        bench.model.then(|_, _| Err(overflow()));
+        assert!(bench.worker(&session).call_model().is_ok());
+        let live = session.live();
+        assert_eq!(next_step(&live.state), Step::Summarise);
+        assert!(live.in_flight.is_none());
+        drop(live);
+        assert!(summaries(&bench, &session)[0].text.is_some());
+    }
+
+    #[test]
+    fn a_wish_that_fails_takes_nothing_away_from_what_is_not_too_long() {
+        let told = |events: &[Event]| match events {
+            [
+                ..,
+                Event::ContextSummary(summary),
+                Event::Error { code, message },
+            ] => {
+                assert!(summary.error.is_some());
+                (summary.upto_seq, code.clone(), message.clone())
+            }
+            events => panic!("{:?}", events.last()),
+        };
+        for (events, is_too_long) in [
+            (talk(6, 480).chain([wanted()]).collect::<Vec<_>>(), false),
+            (talk(10, 480).chain([wanted()]).collect(), true),
+            (too_much().collect(), true),
+        ] {
+            let bench = bench(|_| {});
+            let session = bench.session(events);
+            let before = session.live().state.history.tokens();
+            bench.model.then(|_, _| Err(broken()));
+            assert!(bench.worker(&session).summarise().is_ok());
+            let (upto, code, message) = told(&bench.events(&session.id));
+            let live = session.live();
+            assert_eq!(live.state.summary.compact, None);
+            assert!(!live.state.wants_summary());
+            assert_eq!(live.state.history.tokens() < before, is_too_long);
+            assert_eq!(upto > Seq::ZERO, is_too_long);
+            assert_eq!(message.contains("is left out"), is_too_long, "{message}");
+            let expected = if is_too_long {
+                CONTEXT_TRUNCATED
+            } else {
+                NoticeCode::NotSummarised.as_str()
+            };
+            assert_eq!(code, expected);
+        }
+    }
+
+    #[test]
+    fn a_wish_that_comes_while_another_summary_is_written_is_not_forgotten() {
+        for is_shutdown in [false, true] {
+            let bench = bench(|_| {});
+            // Short enough that a second summary finds something.
+            let session = bench.session(talk(40, 80).chain([user(50, "so?")]));
+            let heard = Arc::clone(&session);
+            bench.model.then(move |_, sink| {
+                let wish = Event::CompactRequested {
+                    keep: Some("the code".to_owned()),
+                    by: None,
+                };
+                heard.decide(|_| Ok((vec![wish], ()))).unwrap();
+                if is_shutdown {
+                    workers::interrupt(&heard, Interrupt::Shutdown);
+                }
+                says(sink, "they said x")
+            });
+            bench.model.then(|request, sink| {
+                let Some(Message::User { text, .. }) = request.messages.last() else {
+                    panic!("{request:?}");
+                };
+                assert!(text.contains("as the user asks: the code"), "{text:?}");
+                says(sink, "the code is 4711")
+            });
+            assert!(bench.worker(&session).summarise().is_ok());
+            let compact = session.live().state.summary.compact.clone();
+            assert_eq!(compact.as_deref(), Some("the code"));
+            assert!(bench.worker(&session).summarise().is_ok());
+            assert_eq!(session.live().state.summary.compact, None);
+            let last = summaries(&bench, &session).pop().unwrap();
+            assert_eq!(last.text.as_deref(), Some("the code is 4711"));
+        }
+    }
+
+    #[test]
+    fn what_was_said_of_a_summary_before_it_ended_is_counted() {
+        for (text, interrupt) in [
+            ("half of it", None),
+            ("half of it", Some(Interrupt::Cancelled)),
+            ("half of it", Some(Interrupt::Shutdown)),
+            ("", None),
+            ("", Some(Interrupt::Cancelled)),
+        ] {
+            let bench = bench(|_| {});
+            let session = bench.session(too_much());
+            let told = Arc::clone(&session);
+            bench.model.then(move |_, sink| {
+                sink.text(text);
+                sink.flush()?;
+                let Some(why) = interrupt else {
+                    return Err(broken());
+                };
+                workers::interrupt(&told, why);
+                Err(LlmError::Cancelled)
+            });
+            assert!(bench.worker(&session).summarise().is_ok());
+            let made = summaries(&bench, &session);
+            let used = made.first().and_then(|one| one.usage);
+            let counted = used.map(|used| (used.completion_tokens, used.estimated));
+            let expected = (!text.is_empty()).then_some((3, true));
+            assert_eq!(counted, expected, "{text} {interrupt:?}");
+            assert!(used.is_none_or(|used| used.prompt_tokens > 600));
+        }
+    }
+
+    #[test]
+    fn a_summary_that_was_cut_says_so() {
+        for (finish_reason, is_cut, expected) in [
+            (FinishReason::Stop, false, false),
+            (FinishReason::Length, false, true),
+            (FinishReason::Stop, true, true),
+        ] {
+            let bench = bench(|_| {});
+            let session = bench.session(too_much());
+            bench.model.then(move |_, sink| {
+                says(sink, "they said")?;
+                Ok(ModelReply {
+                    finish_reason,
+                    is_cut,
+                    ..reply(&[])
+                })
+            });
+            assert!(bench.worker(&session).summarise().is_ok());
+            let text = summaries(&bench, &session)[0].text.clone().unwrap();
+            assert!(text.starts_with("they said"));
+            assert_eq!(text.ends_with(CUT_OFF), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_agents_own_model_writes_its_summaries_in_the_window_that_it_has() {
+        for is_own in [true, false] {
+            let bench = bench(|spec| {
+                spec.model.main = choice(Provider::OLLAMA, "own");
+                if is_own {
+                    spec.session.summary_model = None;
+                }
+            });
+            let session = bench.session(too_much());
+            bench.model.then(move |request, sink| {
+                assert_eq!(request.window_tokens.is_some(), is_own);
+                says(sink, "they said x")
+            });
+            let mut worker = bench.worker(&session);
+            assert!(worker.summarise().is_ok());
+            // What the provider has said of its window counts for the record, too.
+            let Ok(Some(agent)) = worker.agent() else {
+                panic!("it is there");
+            };
+            let own = &agent.spec.model.main;
+            let told = context_limits::record_bytes(&agent, own, Some(4_096));
+            assert!(told < 4_096 * 3 && told > 4_096);
+        }
     }
 }
