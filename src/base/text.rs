@@ -190,10 +190,15 @@ pub fn boundary(text: &str, index: usize) -> usize {
     boundary
 }
 
+/// True of bytes that stand for themselves in a JSON string.
+pub fn is_plain_in_json(bytes: &[u8]) -> bool {
+    let is_plain = |byte: &u8| !matches!(byte, 0..0x20 | b'"' | b'\\');
+    bytes.iter().all(is_plain)
+}
+
 /// Appends a text as a JSON string.
 pub fn push_json(out: &mut Vec<u8>, text: &str) {
-    let is_plain = |byte: u8| byte >= 0x20 && byte != b'"' && byte != b'\\';
-    if text.bytes().all(is_plain) {
+    if is_plain_in_json(text.as_bytes()) {
         out.push(b'"');
         out.extend_from_slice(text.as_bytes());
         out.push(b'"');

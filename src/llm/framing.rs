@@ -312,12 +312,15 @@ mod tests {
     proptest! {
         #[test]
         fn any_split_gives_the_same_events(
-            lines in prop::collection::vec("(\u{FEFF}|)(data: ?|: |event:| ?\\{\"|<|\\[)[aä🦀\"\\\\\\}\\] ]{0,5}(\n|\r\n|\r)", 0..12),
+            lines in prop::collection::vec("(\u{FEFF}|)(data: ?|: |event:| ?\\{\"|<|\\[)[aä🦀\"\\\\\\}\\] ]{0,5}(\n|\r\n|\r)|data: ?[aä🦀 ]{0,4}\n\n", 0..12),
             cuts in prop::collection::vec(any::<Index>(), 0..8),
         ) {
             let body = lines.concat().into_bytes();
             let pieces = crate::llm::dialect::testing::cut_at(&body, &cuts);
             prop_assert_eq!(events(&pieces), events(&[&body]));
+            // Byte by byte nothing is taken where it lies.
+            let bytes: Vec<&[u8]> = body.chunks(1).collect();
+            prop_assert_eq!(events(&bytes), events(&[&body]));
         }
     }
 }

@@ -1,6 +1,11 @@
 //! Events that differ from the one before in their text alone, as those of most streams do: they need not be read
 //! anew. Pure.
 
+use crate::base::text::is_plain_in_json;
+
+/// An event with more around its text is not kept: nothing counts what is kept here.
+const AROUND_BYTES_MAX: usize = 16 << 10;
+
 /// An event that brought a piece of text and nothing else.
 #[derive(Debug, Default)]
 pub(super) struct TextEvent {
@@ -19,10 +24,9 @@ impl TextEvent {
         }
         let text = data.strip_prefix(&*self.before)?;
         let text = text.strip_suffix(&*self.behind)?;
-        // In a JSON string all else stands for itself.
-        let is_plain = |byte: &u8| !matches!(byte, 0..0x20 | b'"' | b'\\');
-        let text = Some(text).filter(|text| text.iter().all(is_plain))?;
-        std::str::from_utf8(text).ok()
+        std::str::from_utf8(text)
+            .ok()
+            .filter(|_| is_plain_in_json(text))
     }
 
     /// Keeps the event `data`, of which `text` is the text; nothing, if that does not lie in it as it is.
@@ -35,10 +39,11 @@ impl TextEvent {
         let Some((before, behind)) = parts else {
             return;
         };
-        if before.ends_with(b"\"") && behind.starts_with(b"\"") {
-            replace(&mut self.name, name);
-            replace(&mut self.before, before);
-            replace(&mut self.behind, behind);
+        let is_short = name.len() + before.len() + behind.len() <= AROUND_BYTES_MAX;
+        if is_short && before.ends_with(b"\"") && behind.starts_with(b"\"") {
+            name.clone_into(&mut self.name);
+            before.clone_into(&mut self.before);
+            behind.clone_into(&mut self.behind);
         }
     }
 
@@ -46,11 +51,6 @@ impl TextEvent {
     pub(super) fn forget(&mut self) {
         self.before.clear();
     }
-}
-
-fn replace(target: &mut Vec<u8>, bytes: &[u8]) {
-    target.clear();
-    target.extend_from_slice(bytes);
 }
 
 #[cfg(test)]
@@ -85,5 +85,9 @@ mod tests {
         assert_eq!(last.text_in(b"ping", told), None);
         last.forget();
         assert_eq!(last.text_in(b"", told), None);
+        let long = format!(r#"{{"x":"{}","text":"a"}}"#, "x".repeat(AROUND_BYTES_MAX));
+        let mut last = TextEvent::default();
+        last.keep(b"", long.as_bytes(), &long[long.len() - 3..long.len() - 2]);
+        assert_eq!(last.text_in(b"", long.as_bytes()), None, "too long to keep");
     }
 }

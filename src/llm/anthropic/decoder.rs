@@ -59,7 +59,7 @@ impl Decoder for MessagesDecoder {
         if let Some(text) = self.last_text_event.text_in(name, data)
             && let Some(bytes) = self.last_text()
         {
-            *bytes += text.len();
+            *bytes += joined_bytes(text);
             hand_over(text, sink);
             return Ok(());
         }

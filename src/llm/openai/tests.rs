@@ -329,7 +329,7 @@ const FIELDS: [&[&str]; 3] = [
 proptest! {
     #[test]
     fn an_event_says_the_same_whether_or_not_it_is_like_the_one_before(
-        events in prop::collection::vec((0_usize..12, "[a{}\"\\\\\n\u{1}ä🦀]{0,2}"), 0..12),
+        events in prop::collection::vec((0_usize..12, "[a{}\"\\\\\n\u{1}ä🦀HL]{0,2}"), 0..12),
     ) {
         let chunk = |(kind, text): &(usize, String)| match kind {
             0 => json!({"choices": [{"delta": {"content": text}, "finish_reason": "stop"}]}),
@@ -343,7 +343,8 @@ proptest! {
             _ => delta(json!({"content": text, "role": "assistant"})),
         };
         let chunks: Vec<Value> = events.iter().map(chunk).collect();
-        let body = stream(&chunks);
+        // Halves of a character, which no `Value` holds.
+        let body = stream(&chunks).replace('H', "\\ud83e").replace('L', "\\udd80");
         let unlike = testing::unlike(&body);
         prop_assert_eq!(decode(&[body.as_bytes()]), decode(&[unlike.as_bytes()]));
     }
