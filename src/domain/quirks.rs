@@ -1,7 +1,7 @@
 //! What single providers and models want otherwise than the rest of their dialect. Pure.
 //!
 //! Those of a provider stand in its row of the table of providers; those of models, whoever has them, in
-//! [`OF_MODELS`]. What a provider refuses beyond that is read from its words (`llm::mend`).
+//! `OF_MODELS`. What a provider refuses beyond that is read from its words (`llm::mend`).
 
 /// The peculiarities of a provider, or of a model of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

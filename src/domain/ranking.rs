@@ -8,7 +8,7 @@
 //! How well a text fits is BM25 over the words of the query. Words that are frequent in a language (`when
 //! is the`) decide among texts that have others, and bring none alone.
 //!
-//! Everything takes time in proportion to the text, and holds no more than [`KEPT_MAX`] texts' counts.
+//! Everything takes time in proportion to the text, and holds no more than `KEPT_MAX` texts' counts.
 
 mod cut;
 mod frequent;
