@@ -535,6 +535,7 @@ fn at_the_terminal_s_allows_for_the_session_and_grants_lists_it_and_takes_it_bac
     terminal.wait_for_prompt("> ");
     terminal.type_in("/quit\r");
     assert_eq!(terminal.wait_for_exit().code(), Some(0));
+    workspace.run(&["serve", "stop"]);
 }
 
 #[test]

@@ -244,7 +244,7 @@ fn where_the_system_does_not_know_the_call_paths_are_gone_part_by_part() {
             bytes.write_all(&value.to_ne_bytes()).unwrap();
         }
         let script = format!(
-            "exec 8<{}; exec bwrap --dev-bind / / --seccomp 8 -- \"$@\"",
+            "exec 8<{}; exec bwrap --die-with-parent --dev-bind / / --seccomp 8 -- \"$@\"",
             filter.display()
         );
         let mut server = Launch::new(&workspace)
