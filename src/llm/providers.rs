@@ -235,9 +235,9 @@ impl ModelWithFallbacks {
         let mut asked_at = |at: &Destination, sink: &mut Handover<'_>| {
             self.ask_as_taken(choice, request, deadline, at, key.sent(), sink)
         };
-        let answer = match by_chat {
-            Some(by_chat) if servers.lacks_responses(url, name) => asked_at(&by_chat, sink),
-            Some(by_chat) => match asked_at(&destination, sink) {
+        let answer = match (by_chat, by_responses) {
+            (Some(by_chat), _) if servers.lacks_responses(url, name) => asked_at(&by_chat, sink),
+            (Some(by_chat), _) => match asked_at(&destination, sink) {
                 Err(error) if error.is_unknown_path() => {
                     let answer = asked_at(&by_chat, sink);
                     // Else it may be the model that nobody knows there.
@@ -248,27 +248,19 @@ impl ModelWithFallbacks {
                 }
                 answer => answer,
             },
-            None => match by_responses {
-                None => asked_at(&destination, sink),
-                Some(newer) if servers.is_by_responses(url, name) => asked_at(&newer, sink),
-                Some(newer) => match asked_at(&destination, sink) {
-                    Err(error) if !sink.has_begun() && mend::wants_responses(&error) => {
-                        let words = format!("{error}; asking by /responses");
-                        sink.notice(NoticeCode::RequestAdjusted, words);
-                        match asked_at(&newer, sink) {
-                            // Nobody knows it there either.
-                            Err(second) if second.is_unknown_path() => Err(error),
-                            answer => {
-                                if answer.is_ok() || sink.has_begun() {
-                                    servers.keep_by_responses(url, name);
-                                }
-                                answer
-                            }
-                        }
+            (None, None) => asked_at(&destination, sink),
+            (None, Some(newer)) if servers.is_by_responses(url, name) => asked_at(&newer, sink),
+            (None, Some(newer)) => {
+                let refused = asked_at(&destination, sink);
+                let mut asked_newer = |sink: &mut Handover<'_>| {
+                    let answer = asked_at(&newer, sink);
+                    if answer.is_ok() || sink.has_begun() {
+                        servers.keep_by_responses(url, name);
                     }
-                    answer => answer,
-                },
-            },
+                    answer
+                };
+                by_responses_if_told(refused, sink, &mut asked_newer)
+            }
         };
         if let Err(LlmError::ContextOverflow { message, .. }) = &answer
             && let Some(tokens) = overflow::limit_in(message)
@@ -419,6 +411,25 @@ impl ModelWithFallbacks {
                 Ok(ModelCard::default())
             }
         }
+    }
+}
+
+/// The answer, or that of the newer interface, where a refusal says that the model is to be had there alone.
+fn by_responses_if_told<T>(
+    answer: Result<T, LlmError>,
+    sink: &mut Handover<'_>,
+    asked_newer: &mut dyn FnMut(&mut Handover<'_>) -> Result<T, LlmError>,
+) -> Result<T, LlmError> {
+    let error = match answer {
+        Err(error) if !sink.has_begun() && mend::wants_responses(&error) => error,
+        answer => return answer,
+    };
+    let words = format!("{error}; asking by /responses");
+    sink.notice(NoticeCode::RequestAdjusted, words);
+    match asked_newer(sink) {
+        // Nobody knows it there either.
+        Err(second) if second.is_unknown_path() => Err(error),
+        answer => answer,
     }
 }
 
